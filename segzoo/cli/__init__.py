@@ -1,0 +1,96 @@
+"""The command line: each command parses, calls, prints and exits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from segzoo.cli import env, finetune, plugins, recipe, show
+from segzoo.cli import list as list_command
+from segzoo.environment import package_version
+from segzoo.errors import SegzooError
+
+
+class Commands(TyperGroup):
+    """Turns segzoo's errors into one message and an exit code; ``--debug`` may stand anywhere."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - typer's
+        """Run the command line with ``--debug`` moved to the front, where the group takes it."""
+        words = [*(sys.argv[1:] if args is None else args)]
+        if "--debug" in words:
+            words = ["--debug", *(word for word in words if word != "--debug")]
+        return super().main(words, *rest, **options)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types
+        """Run the command and report what is a user's or a machine's fault without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except SegzooError as error:
+            if ctx.params.get("debug"):
+                raise
+            report_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            report_error(str(error))
+            raise typer.Exit(1) from None
+
+
+def report_error(message: str) -> None:
+    """Print a message on stderr, in red on a terminal."""
+    typer.secho(f"error: {message}", err=True, fg=None if plain(sys.stderr) else typer.colors.RED)
+
+
+def plain(stream: Any) -> bool:  # noqa: ANN401 - a text stream
+    """Say whether a stream gets text without colour, boxes and bars."""
+    return "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not stream.isatty()
+
+
+app = typer.Typer(
+    name="segzoo",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None if plain(sys.stdout) or plain(sys.stderr) else "rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("list")(list_command.list_models)
+app.command("show")(show.show)
+app.command("plugins")(plugins.plugins)
+app.add_typer(recipe.app, name="recipe")
+app.command("finetune")(finetune.finetune)
+app.command("env")(env.env)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segzoo {package_version('segzoo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def segzoo(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A model zoo and plugin registry for semantic segmentation."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s", force=True
+    )
+    logging.getLogger("segzoo").setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def main() -> None:
+    """Run the command line; the console script and ``python -m segzoo`` call this."""
+    app()

@@ -1,0 +1,80 @@
+"""``segzoo recipe ls|show|cp|validate|schema``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segzoo.cli.complete import recipe_names
+from segzoo.cli.output import Json, print_rows, print_table
+from segzoo.errors import UsageFault
+from segzoo.files import write_atomic
+from segzoo.plugins import default_registry
+from segzoo.recipe import load_recipe, recipe_json, resolve_recipe
+from segzoo.recipe.json_schema import recipe_schema, schema_json
+from segzoo.recipe.shipped import find_recipe, shipped_recipes
+
+app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A path, or a name from `segzoo recipe ls`.", autocompletion=recipe_names)
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.epochs=3.")
+]
+
+
+@app.command("ls")
+def ls(as_json: Json = False) -> None:
+    """List the recipes that come with segzoo."""
+    recipes = {name: load_recipe(path) for name, path in shipped_recipes().items()}
+    rows = [
+        {"name": name, "model": recipe.model.name, "data": recipe.data.format, "description": recipe.description}
+        for name, recipe in recipes.items()
+    ]
+    if as_json:
+        print_rows(rows)
+    else:
+        print_table(("name", "model", "data", "description"), [tuple(row.values()) for row in rows])
+
+
+@app.command("show")
+def show(recipe: RecipeArgument, set_: SetOption = None) -> None:
+    """Print a recipe as it would run: defaults filled in, full ids."""
+    typer.echo(recipe_json(resolve_recipe(load_recipe(recipe, set_ or ()), default_registry())), nl=False)
+
+
+@app.command("cp")
+def cp(
+    recipe: RecipeArgument,
+    target: Annotated[Path, typer.Argument(help="File or folder to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Copy a recipe, to change it."""
+    source = find_recipe(recipe)
+    path = target / source.name if target.is_dir() else target
+    if path.exists() and not overwrite:
+        raise UsageFault(f"{path} exists; choose another name, or pass --overwrite")
+    if not path.parent.is_dir():
+        raise UsageFault(f"the folder {path.parent} does not exist")
+    write_atomic(path, source.read_bytes())
+    typer.echo(path)
+
+
+@app.command("validate")
+def validate(recipe: RecipeArgument, set_: SetOption = None) -> None:
+    """Check a recipe without running it: keys, values, model, parameters, transforms, requirements."""
+    resolved = resolve_recipe(load_recipe(recipe, set_ or ()), default_registry())
+    typer.echo(f"{recipe}: valid ({resolved.model.name} on {resolved.data.format})", err=True)
+
+
+@app.command("schema")
+def schema(
+    with_plugins: Annotated[
+        bool, typer.Option("--with-plugins", help="Also describe the parameters of every installed model.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    typer.echo(schema_json(recipe_schema(default_registry() if with_plugins else None)), nl=False)

@@ -1,0 +1,68 @@
+"""``segzoo show``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from segzoo.cli.complete import model_names
+from segzoo.cli.output import Json, print_rows, print_table
+from segzoo.plugins import default_registry
+from segzoo.registry import Entry
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Model id or bare name.", autocompletion=model_names)],
+    as_json: Json = False,
+) -> None:
+    """Show what is known of one model: parameters, weights, input, sources."""
+    registry = default_registry()
+    entry = registry.resolve(name)
+    row = _row(entry, registry.info(entry).status)
+    if as_json:
+        print_rows([row])
+        return
+    params = row.pop("params")
+    print_table(("field", "value"), [(field, _text(value)) for field, value in row.items() if value not in (None, [], {})])
+    typer.echo()
+    if not params:
+        typer.echo("no parameters")
+        return
+    print_table(
+        ("parameter", "type", "default", "meaning"),
+        [
+            (key, _type(part), json.dumps(part["default"]) if "default" in part else "required", part.get("description", ""))
+            for key, part in params.items()
+        ],
+    )
+
+
+def _row(entry: Entry, status: str) -> dict[str, Any]:
+    spec = entry.spec()
+    return {
+        "id": entry.id,
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "status": status,
+        **spec.model_dump(mode="json", exclude={"params", "name"}),
+        "params": spec.params.model_json_schema().get("properties", {}),
+    }
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _type(part: dict[str, Any]) -> str:
+    """Return a parameter's JSON type or choices in a few letters."""
+    if "const" in part:
+        return json.dumps(part["const"])
+    if "enum" in part:
+        return " | ".join(json.dumps(choice) for choice in part["enum"])
+    if "anyOf" in part:
+        return " | ".join(_type(option) for option in part["anyOf"])
+    return str(part.get("type", "any"))

@@ -1,0 +1,50 @@
+"""What the schema takes and this version does not build yet: said before anything starts, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from segzoo.errors import NotAvailable
+from segzoo.recipe.schema import Recipe
+
+FORMATS = ("shapes", "folder", "camvid", "voc")
+STRATEGIES = ("scratch", "finetune")
+LOSSES = ("cross_entropy", "dice")
+SCHEDULERS = ("constant", "poly", "cosine", "step")
+PRECISIONS = ("fp32", "bf16")
+
+
+def check_available(recipe: Recipe) -> None:
+    """Refuse what this version does not build.
+
+    Raises:
+        NotAvailable: It names each path and value.
+    """
+    missing = list(_missing(recipe))
+    if missing:
+        raise NotAvailable(" and ".join(missing))
+
+
+def _missing(recipe: Recipe) -> Iterator[str]:
+    choices = [
+        ("data.format", recipe.data.format, FORMATS),
+        ("transfer.strategy", recipe.transfer.strategy, STRATEGIES),
+        *((f"loss.{index}.name", term.name, LOSSES) for index, term in enumerate(recipe.loss)),
+        ("scheduler.name", recipe.scheduler.name, SCHEDULERS),
+        ("train.precision", recipe.train.precision, PRECISIONS),
+    ]
+    for path, value, built in choices:
+        if value not in built:
+            yield f"{path} {value!r}"
+    # Data is read as RGB.
+    if recipe.model.in_channels != 3:
+        yield f"model.in_channels {recipe.model.in_channels}"
+    unused = {
+        "transfer": (recipe.transfer, ("unfreeze_encoder_at", "layer_decay", "tap", "views", "cache")),
+        "train": (recipe.train, ("accumulate", "compile", "ema_decay", "early_stopping", "sync_batchnorm")),
+        "eval": (recipe.eval, ("window",)),
+    }
+    for name, (section, keys) in unused.items():
+        for key in keys:
+            if getattr(section, key) != type(section).model_fields[key].default:
+                yield f"{name}.{key}"

@@ -1,0 +1,94 @@
+"""From what the user wrote to what will run: full ids, filled parameters, weights decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from segzoo.errors import MissingDistribution, RecipeError, UnknownName
+from segzoo.recipe.available import check_available
+from segzoo.recipe.schema import Recipe
+from segzoo.registry import Registry, validate_params
+from segzoo.spec import ModelSpec
+
+
+def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
+    """Return the recipe with the model's full id, all of its parameters and its weights written out.
+
+    Args:
+        recipe: A validated recipe.
+        registry: Where the model's name is looked up.
+
+    Raises:
+        NotAvailable: If this version does not build what the recipe asks for.
+        UnknownModel: If there is no such model.
+        ParamsError: If the model refuses a parameter.
+        RecipeError: If parts of the recipe contradict each other or the model.
+        MissingDistribution: If a requirement is not met.
+    """
+    check_available(recipe)
+    entry = registry.resolve(recipe.model.name)
+    spec = entry.spec()
+    check_requirements((*recipe.requires, *spec.requires))
+    params = validate_params(spec, recipe.model.params)
+    _check_fit(recipe, spec)
+    model = recipe.model.model_copy(
+        update={"name": entry.id, "params": params.model_dump(mode="json"), "weights": _weights(recipe, spec)}
+    )
+    return recipe.model_copy(update={"model": model})
+
+
+def check_requirements(requirements: Iterable[str]) -> None:
+    """Refuse requirement strings that the installed packages do not meet.
+
+    Raises:
+        RecipeError: If a string is not a requirement.
+        MissingDistribution: If a package is missing or of another version; the message holds the pip command.
+    """
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            raise RecipeError(f"requires: {text!r} is not a requirement: {str(error).splitlines()[0]}") from None
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            raise MissingDistribution(
+                f"requires {text!r}, but {requirement.name} is not installed; install it with: pip install '{text}'"
+            ) from None
+        if not requirement.specifier.contains(installed, prereleases=True):
+            raise MissingDistribution(
+                f"requires {text!r}, but {requirement.name} {installed} is installed; "
+                f"change it with: pip install '{text}'"
+            )
+
+
+def _weights(recipe: Recipe, spec: ModelSpec) -> str | None:
+    scratch = recipe.transfer.strategy == "scratch"
+    if "weights" not in recipe.model.model_fields_set:
+        return None if scratch else spec.default_weights
+    weights = recipe.model.weights
+    if weights is None:
+        return None
+    if scratch:
+        raise RecipeError(
+            f"transfer.strategy 'scratch' starts from random weights, but model.weights is {weights!r}; "
+            "set model.weights to null, or the strategy to 'finetune'"
+        )
+    if weights not in spec.weights and not any(mark in weights for mark in "/.:"):
+        raise UnknownName(f"weight tag of {spec.name}", weights, spec.weights)
+    return weights
+
+
+def _check_fit(recipe: Recipe, spec: ModelSpec) -> None:
+    size = recipe.data.image_size
+    if size is not None and min(size) < spec.input.min_size:
+        raise RecipeError(
+            f"data.image_size {list(size)} is below the {spec.input.min_size} pixels that {spec.name} needs"
+        )
+    if recipe.train.aux_weight is not None and not spec.aux:
+        raise RecipeError(f"train.aux_weight is set, but {spec.name} has no auxiliary output; leave it out")
