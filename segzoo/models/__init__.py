@@ -1,0 +1,1 @@
+"""Networks written from scratch, one paper per file."""

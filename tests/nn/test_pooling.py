@@ -1,0 +1,84 @@
+"""Max-unpooling is exact, and pyramid pooling sees the whole image."""
+
+import pytest
+import torch
+
+from segzoo.nn.pooling import PyramidPooling, max_pool, max_unpool
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 6), (5, 7), (45, 11)])
+def test_unpooling_puts_every_maximum_back_and_nothing_else(height: int, width: int) -> None:
+    """A slow loop over windows finds each value at its old place, and zeros elsewhere, odd borders included."""
+    features = torch.randn(2, 3, height, width)
+    expected = torch.zeros_like(features)
+    for batch in range(2):
+        for channel in range(3):
+            for row in range(0, height - 1, 2):
+                for column in range(0, width - 1, 2):
+                    window = features[batch, channel, row : row + 2, column : column + 2]
+                    place = window.flatten().argmax().item()
+                    expected[batch, channel, row + place // 2, column + place % 2] = window.max()
+
+    pooled, maxima = max_pool(features)
+
+    assert pooled.shape == (2, 3, height // 2, width // 2)
+    assert maxima.size == (height, width)
+    assert torch.equal(max_unpool(pooled, maxima), expected)
+
+
+def test_unpooling_agrees_with_torch() -> None:
+    """Values and gradients equal those of ``torch.nn.functional.max_unpool2d``."""
+    values = torch.randn(2, 3, 4, 5, requires_grad=True)
+    _, maxima = max_pool(torch.randn(2, 3, 9, 11))
+    weight = torch.randn(2, 3, 9, 11)
+
+    ours = max_unpool(values, maxima)
+    reference = torch.nn.functional.max_unpool2d(values, maxima.indices, 2, 2, output_size=[9, 11])
+
+    assert torch.equal(ours, reference)
+    assert torch.equal(
+        torch.autograd.grad((ours * weight).sum(), values)[0],
+        torch.autograd.grad((reference * weight).sum(), values)[0],
+    )
+
+
+def test_unpooling_runs_under_deterministic_algorithms() -> None:
+    """A run that asks torch for determinism can train a network that unpools."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        features = torch.randn(1, 2, 6, 6, requires_grad=True)
+        max_unpool(*max_pool(features)).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+    assert features.grad is not None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (13, 7)])
+def test_pyramid_pooling_keeps_the_size(size: tuple[int, int]) -> None:
+    """Maps smaller than the finest grid work, too."""
+    pool = PyramidPooling(16, 24)
+
+    assert pool(torch.rand(2, 16, *size)).shape == (2, 24, *size)
+
+
+def test_pyramid_pooling_reaches_every_pixel() -> None:
+    """Each output depends on each input, because one grid has a single cell."""
+    pool = PyramidPooling(8, 8).eval()
+    for parameter in pool.parameters():  # positive, so that no ReLU shuts a path off
+        parameter.data.abs_()
+    features = torch.rand(1, 8, 6, 6, requires_grad=True)
+
+    pool(features)[0, :, 0, 0].sum().backward()
+
+    assert (features.grad != 0).any(dim=1).all()
+
+
+def test_pyramid_pooling_refuses_to_train_on_one_image() -> None:
+    """A batch of one would leave batch norm one value per channel; the message says so, and evaluation works."""
+    pool = PyramidPooling(8, 8)
+
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        pool(torch.rand(1, 8, 6, 6))
+    assert pool.eval()(torch.rand(1, 8, 6, 6)).shape == (1, 8, 6, 6)
