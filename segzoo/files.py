@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import hashlib
 import io
@@ -16,14 +15,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from segzoo.errors import DataError, RunDirectoryError
 
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, lzma.LZMAError, zlib.error)
-"""What the standard library raises on an archive that is cut off or has changed."""
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, lzma.LZMAError, zlib.error, RuntimeError)
+"""What the standard library raises on archives that are cut off or changed; the last on an encrypted zip."""
 
 LARGEST_READ = 2**20
+"""Bytes; no name or attribute of an honest tar comes near it."""
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -90,11 +90,11 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def safe_unpack(archive: Path, folder: Path, *, max_bytes: int, max_members: int, max_ratio: float) -> None:
-    """Unpack a tar (plain, gzip, bzip2 or xz) or zip archive, or refuse it before anything is written.
+    """Unpack a zip or a tar (plain, gzip or xz), or refuse it before anything is written.
 
     Args:
         archive: The file; its content tells its kind, not its name.
-        folder: Where the members go; it must exist.
+        folder: Where the members go.
         max_bytes: Limit on the size of all members together.
         max_members: Limit on the number of members, folders included.
         max_ratio: Limit on the size of all members over the size of the archive.
@@ -103,74 +103,86 @@ def safe_unpack(archive: Path, folder: Path, *, max_bytes: int, max_members: int
         DataError: If a member is neither file nor folder, would lie outside ``folder``, or breaks a limit, and if
             the archive is damaged. Damage inside a file's content shows only while it is written.
     """
-    limits = _Limits(archive, max_bytes, max_members, max_ratio * archive.stat().st_size)
+    limits = _Limits(archive, archive.stat().st_size, max_bytes, max_members, max_ratio)
     try:
         with archive.open("rb") as file:
-            head = file.read(6)
-        if head.startswith(b"PK"):
-            _unpack_zip(limits, folder)
+            zipped = file.read(2) == b"PK"
+        if zipped:
+            _unpack_zip(archive, folder, limits)
         else:
-            _unpack_tar(limits, folder, head)
+            _unpack_tar(archive, folder, limits)
     except DAMAGED as error:
         raise DataError(f"{archive} is damaged, or is neither a tar nor a zip archive: {error}") from error
 
 
 @dataclass
 class _Limits:
-    """The sum over the members so far, against the limits."""
+    """Counts the members of an archive against the limits."""
 
     archive: Path
+    packed: int
     max_bytes: int
     max_members: int
-    max_unpacked: float
+    max_ratio: float
     members: int = 0
     unpacked: int = 0
 
     def admit(self, name: str, size: int, *, plain: bool) -> None:
-        """Count a member, ``plain`` if it is a file or a folder."""
+        """Count one member, ``plain`` if it is a file or a folder, or raise."""
         self.members += 1
         self.unpacked += size
-        path, windows = PurePosixPath(name), PureWindowsPath(name)
+        # Windows' rules know both kinds of slashes, and drives.
+        path = PureWindowsPath(name)
         if not plain:
-            self._refuse(name, "is a link or a device")
-        if path.is_absolute() or windows.drive or windows.root:
-            self._refuse(name, "has an absolute name")
-        if ".." in windows.parts:
-            self._refuse(name, "lies outside the folder")
+            raise self._refusal(name, "is neither a file nor a folder")
+        if path.drive or path.root:
+            raise self._refusal(name, "has an absolute name")
+        if ".." in path.parts:
+            raise self._refusal(name, "may lie outside the folder")
+        if size < 0 or self.unpacked > self.max_bytes:
+            raise self._refusal(name, f"takes the unpacked size past {self.max_bytes} bytes")
+        if self.unpacked > self.max_ratio * self.packed:
+            raise self._refusal(name, f"takes the unpacked size past {self.max_ratio:g} times the archive's")
         if self.members > self.max_members:
-            self._refuse(name, f"is one more than the {self.max_members} allowed")
-        if self.unpacked > self.max_bytes:
-            self._refuse(name, f"brings the unpacked size above {self.max_bytes} bytes")
-        if self.unpacked > self.max_unpacked:
-            self._refuse(name, f"brings the unpacked size above {self.max_unpacked / self.archive.stat().st_size:g} times")
+            raise self._refusal(name, f"is one more than the {self.max_members} allowed")
 
-    def _refuse(self, name: str, reason: str) -> None:
-        raise DataError(f"{self.archive}: nothing was unpacked, because the member {name!r} {reason}")
+    def _refusal(self, name: str, reason: str) -> DataError:
+        return DataError(f"{self.archive} was not unpacked: its member {name!r} {reason}")
 
 
-def _unpack_zip(limits: _Limits, folder: Path) -> None:
-    with zipfile.ZipFile(limits.archive) as file:
+def _unpack_zip(archive: Path, folder: Path, limits: _Limits) -> None:
+    with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            # Archives written on other systems leave the kind of file zero.
+            # Archives from systems without file modes leave the kind zero.
             kind = stat.S_IFMT(member.external_attr >> 16)
             limits.admit(member.filename, member.file_size, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
         file.extractall(folder)
 
 
-def _unpack_tar(limits: _Limits, folder: Path, head: bytes) -> None:
-    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-    opener = next((found for magic, found in openers.items() if head.startswith(magic)), open)
-    with opener(limits.archive, "rb") as stream, tarfile.open(fileobj=_BoundedReader(stream), mode="r:") as file:
+def _unpack_tar(archive: Path, folder: Path, limits: _Limits) -> None:
+    with _decompressed(archive) as stream, tarfile.open(fileobj=_BoundedReader(stream), mode="r:") as file:
         for member in file:
-            limits.admit(member.name, member.size, plain=member.isfile() or member.isdir())
-        # The filter also keeps file modes harmless.
+            plain = (member.isfile() or member.isdir()) and not member.issparse()
+            limits.admit(member.name, member.size, plain=plain)
+        # The filter checks paths once more, and keeps file modes harmless.
         file.extractall(folder, filter="data")
 
 
+def _decompressed(archive: Path) -> gzip.GzipFile | lzma.LZMAFile | io.FileIO:
+    with archive.open("rb") as file:
+        head = file.read(5)
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(archive)
+    if head == b"\xfd7zXZ":
+        return lzma.LZMAFile(archive)
+    return io.FileIO(archive)
+
+
 class _BoundedReader(io.BufferedReader):
-    """Refuses to read much at once: the size of a tar's long names and attributes is as its author claims."""
+    """Refuses to read much at once: how long a tar's names and attributes are is what its author claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to ``size`` bytes."""
         if size is None or not 0 <= size <= LARGEST_READ:
             raise tarfile.HeaderError(f"a header claims {size} bytes")
         return super().read(size)

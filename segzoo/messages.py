@@ -18,13 +18,14 @@ MAX_PROBLEMS = 5
 MAX_VALUE_LENGTH = 80
 
 
-def explain(error: ValidationError, model: type[BaseModel], data: Any) -> str:  # noqa: ANN401 - any JSON
+def explain(error: ValidationError, model: type[BaseModel], data: Any, *, under: str = "") -> str:  # noqa: ANN401
     """Return one line for each problem, such as ``train.epocs = 3: unknown key. Did you mean 'epochs'?``.
 
     Args:
         error: What pydantic raised.
         model: The class that was validated.
         data: What was validated, as JSON data.
+        under: Path of ``data`` inside a larger document, such as ``"model.params"``.
     """
     problems = [(_keys(problem["loc"], data), problem) for problem in error.errors(include_url=False)]
     # A union reports each member it tried: for a word, the choice of words says most.
@@ -34,7 +35,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any) -> str:  
         deeper = any(len(other) > len(keys) and other[: len(keys)] == keys for other, _ in problems)
         if not (problem["type"] == "too_short" and deeper):  # a bad item is also a missing one
             lines.setdefault(".".join(str(key) for key in keys), _line(problem, model, data, keys))
-    shown = list(lines.values())[:MAX_PROBLEMS]
+    shown = [f"{under}.{line}" if under else line for line in lines.values()][:MAX_PROBLEMS]
     if len(lines) > MAX_PROBLEMS:
         shown.append(f"and {len(lines) - MAX_PROBLEMS} more")
     return "\n".join(shown)

@@ -135,6 +135,10 @@ class Registry:
         self._warn_if_deprecated(entry)
         return entry
 
+    def names(self) -> list[str]:
+        """Return every word that :meth:`resolve` takes without loading plugins: ids and bare names."""
+        return sorted({*self._entries, *(entry.name for entry in self)})
+
     def list(
         self,
         pattern: str = "*",
@@ -192,10 +196,6 @@ class Registry:
             papers=spec.papers if spec else (),
             tags=spec.tags if spec else (),
         )
-
-    def names(self) -> list[str]:
-        """Return every word that :meth:`resolve` takes without loading plugins: ids and bare names."""
-        return sorted({*self._entries, *(entry.name for entry in self)})
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -263,12 +263,13 @@ class Registry:
             logger.warning("the model %s is deprecated: %s", entry.id, reason)
 
 
-def validate_params(spec: ModelSpec, params: Mapping[str, Any]) -> BaseModel:
+def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = "") -> BaseModel:
     """Check a model's parameters without importing its builder.
 
     Args:
         spec: The model's spec.
         params: What the user gave; JSON data, so a list serves as a tuple.
+        under: Path of the parameters inside a larger document, for messages.
 
     Raises:
         ParamsError: If a name or a value is wrong; it names the nearest valid one.
@@ -276,7 +277,7 @@ def validate_params(spec: ModelSpec, params: Mapping[str, Any]) -> BaseModel:
     try:
         return spec.params.model_validate_json(json.dumps(dict(params)))
     except ValidationError as error:
-        raise ParamsError(f"{spec.name}: {explain(error, spec.params, dict(params))}") from None
+        raise ParamsError(f"{spec.name}: {explain(error, spec.params, dict(params), under=under)}") from None
     except TypeError as error:
         raise ParamsError(f"{spec.name}: parameters are JSON data: {error}") from None
 

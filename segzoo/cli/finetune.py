@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from segzoo.cli.recipe import RecipeArgument, SetOption
-from segzoo.plugins import default_registry
-from segzoo.recipe import load_recipe, recipe_json, resolve_recipe
+from segzoo.cli.recipe import RecipeArgument, SetOption, read_recipe
+from segzoo.recipe import recipe_json
 
 
 def finetune(
@@ -22,7 +21,7 @@ def finetune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")] = False,
 ) -> None:
     """Train a model as a recipe says, into a run directory with checkpoints and a report."""
-    resolved = resolve_recipe(load_recipe(recipe, set_ or ()), default_registry())
+    resolved = read_recipe(recipe, set_)
     # Both modules start without torch: it is imported once the run directory is locked.
     if dry_run:
         from segzoo.training.dry_run import check_run

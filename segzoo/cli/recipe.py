@@ -9,10 +9,10 @@ import typer
 
 from segzoo.cli.complete import recipe_names
 from segzoo.cli.output import Json, print_rows, print_table
-from segzoo.errors import UsageFault
+from segzoo.errors import RecipeError, UsageFault
 from segzoo.files import write_atomic
 from segzoo.plugins import default_registry
-from segzoo.recipe import load_recipe, recipe_json, resolve_recipe
+from segzoo.recipe import Recipe, load_recipe, recipe_json, resolve_recipe
 from segzoo.recipe.json_schema import recipe_schema, schema_json
 from segzoo.recipe.shipped import find_recipe, shipped_recipes
 
@@ -24,6 +24,15 @@ RecipeArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.epochs=3.")
 ]
+
+
+def read_recipe(recipe: str, overrides: list[str] | None) -> Recipe:
+    """Load and resolve a recipe; whatever is wrong with it is said with its name."""
+    loaded = load_recipe(recipe, overrides or ())
+    try:
+        return resolve_recipe(loaded, default_registry())
+    except UsageFault as error:
+        raise RecipeError(f"{recipe}: {error}") from None
 
 
 @app.command("ls")
@@ -43,7 +52,7 @@ def ls(as_json: Json = False) -> None:
 @app.command("show")
 def show(recipe: RecipeArgument, set_: SetOption = None) -> None:
     """Print a recipe as it would run: defaults filled in, full ids."""
-    typer.echo(recipe_json(resolve_recipe(load_recipe(recipe, set_ or ()), default_registry())), nl=False)
+    typer.echo(recipe_json(read_recipe(recipe, set_)), nl=False)
 
 
 @app.command("cp")
@@ -66,7 +75,7 @@ def cp(
 @app.command("validate")
 def validate(recipe: RecipeArgument, set_: SetOption = None) -> None:
     """Check a recipe without running it: keys, values, model, parameters, transforms, requirements."""
-    resolved = resolve_recipe(load_recipe(recipe, set_ or ()), default_registry())
+    resolved = read_recipe(recipe, set_)
     typer.echo(f"{recipe}: valid ({resolved.model.name} on {resolved.data.format})", err=True)
 
 
