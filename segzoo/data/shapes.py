@@ -1,0 +1,241 @@
+"""Procedural scenes: textured shapes that cover each other on a textured ground, drawn from the seed alone.
+
+Colour and texture say nothing of the class, the outline does. As in PASCAL VOC a thin border of ``ignore_index`` runs
+around every object.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segzoo.data.classes import SHAPES, classes_of
+from segzoo.data.draws import derive_seed
+from segzoo.data.source import Pixels, Sample
+from segzoo.recipe.data import ClassEntry, ShapesData
+
+REVISION = 1
+"""Raised when the same seed draws other scenes."""
+
+MIN_OBJECTS, MAX_OBJECTS = 2, 4
+MIN_RADIUS, MAX_RADIUS = 0.14, 0.31
+"""Radius of an object as a part of the scene's shorter side."""
+
+PLACES = 3
+"""Places tried for each object."""
+
+NOISE = 5.0
+"""Standard deviation of the sensor's noise in grey levels."""
+
+Floats = NDArray[np.float32]
+Outline = list[Floats]
+"""Closed polygons ``(K, 2)`` of x and y around the origin with radius 1; a second one is a hole."""
+
+
+@dataclass(frozen=True)
+class ShapesSource:
+    """Scenes by number; nothing is stored.
+
+    Args:
+        data: The recipe's section.
+        seed: The recipe's seed.
+    """
+
+    data: ShapesData
+    seed: int
+
+    @property
+    def classes(self) -> tuple[ClassEntry, ...]:
+        """Background and shapes."""
+        return classes_of(self.data)
+
+    @property
+    def ignore_index(self) -> int:
+        """The label of the borders."""
+        return self.data.ignore_index
+
+    @cached_property
+    def splits(self) -> Mapping[str, tuple[Sample, ...]]:
+        """As many scenes as ``counts`` says, named ``<split>-<number>``."""
+        return {
+            split: tuple(Sample(f"{split}-{number:06d}", None, None, number) for number in range(count))
+            for split, count in self.data.counts.items()
+        }
+
+    @property
+    def settings(self) -> str:
+        """JSON of what decides a scene, its name apart."""
+        return json.dumps([REVISION, self.seed, self.data.size, self.data.num_classes, self.data.ignore_index])
+
+    def read(self, sample: Sample) -> tuple[Pixels, Pixels]:
+        """Draw the scene of a sample."""
+        split = sample.name.rpartition("-")[0]
+        return draw_scene(
+            derive_seed(self.seed, "shapes", split, sample.number),
+            size=self.data.size,
+            num_classes=self.data.num_classes,
+            ignore_index=self.data.ignore_index,
+        )
+
+
+def open_shapes(data: ShapesData, *, seed: int) -> ShapesSource:
+    """Return the scenes of a ``shapes`` section.
+
+    Raises:
+        RecipeError: If ``ignore_index`` is the label of a class.
+    """
+    classes_of(data)
+    return ShapesSource(data, seed)
+
+
+def draw_scene(seed: int, *, size: tuple[int, int], num_classes: int, ignore_index: int) -> tuple[Pixels, Pixels]:
+    """Draw one scene.
+
+    Args:
+        seed: Decides everything.
+        size: Height and width.
+        num_classes: Background and the first kinds of :data:`segzoo.data.classes.SHAPES`.
+        ignore_index: Label of the borders, two pixels wide.
+
+    Returns:
+        The image, uint8 ``(H, W, 3)`` in RGB, and the mask, uint8 ``(H, W)``.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    ground = rng.uniform(40, 215, 3)
+    image = _texture(rng, size, ground)
+    mask = np.zeros(size, np.uint8)
+    for _ in range(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1)):
+        label = int(rng.integers(1, num_classes))
+        # The place that hides least of other objects: slivers cannot be told from each other.
+        areas = [_place(rng, OUTLINES[SHAPES[label]], size) for _ in range(PLACES)]
+        area = min(areas, key=lambda candidate: int(np.count_nonzero(mask[candidate > 0])))
+        _paint(rng, image, area, ground)
+        mask[area > 0] = label
+        mask[cv2.morphologyEx(area, cv2.MORPH_GRADIENT, _NEIGHBOURS) > 0] = ignore_index
+    image += rng.standard_normal((*size, 1), dtype=np.float32) * NOISE
+    return image.clip(0, 255).astype(np.uint8), mask
+
+
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+
+def _place(rng: np.random.Generator, outline: Outline, size: tuple[int, int]) -> Pixels:
+    """Fill an outline, turned, scaled and moved at random, into an empty area: 1 inside, 0 outside."""
+    height, width = size
+    radius = rng.uniform(MIN_RADIUS, MAX_RADIUS) * min(size)
+    angle = rng.uniform(0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    # Most of an object lies inside the scene, so that its outline can be told.
+    margin = 0.7 * radius
+    center = (rng.uniform(margin, width - margin), rng.uniform(margin, height - margin))
+    area = np.zeros(size, np.uint8)
+    polygons = [np.rint(polygon @ turn * radius + center).astype(np.int32) for polygon in outline]
+    # Filled without anti-aliasing, holes by the even-odd rule.
+    cv2.fillPoly(area, polygons, (1,))
+    return area
+
+
+def _paint(rng: np.random.Generator, image: Floats, area: Pixels, ground: NDArray[np.float64]) -> None:
+    """Put an object on the image, with soft edges and a shadow that lifts it off what lies below."""
+    height, width = area.shape
+    soft = cv2.GaussianBlur(area.astype(np.float32), (3, 3), 0.6)[..., None]
+    reach = max(1, min(area.shape) // 32)
+    shifted = np.float32([[1, 0, reach], [0, 1, reach]])
+    shadow = cv2.warpAffine(cv2.blur(area.astype(np.float32), (2 * reach + 1,) * 2), shifted, (width, height))
+    image *= 1 - 0.45 * shadow[..., None]
+    image += soft * (_texture(rng, (height, width), _contrasting(rng, ground)) - image)
+
+
+def _contrasting(rng: np.random.Generator, ground: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the one of several colours that is furthest from the ground's."""
+    colors = rng.uniform(20, 235, (4, 3))
+    furthest: NDArray[np.float64] = colors[np.abs(colors - ground).sum(axis=1).argmax()]
+    return furthest
+
+
+def _texture(rng: np.random.Generator, size: tuple[int, int], color: NDArray[np.float64]) -> Floats:
+    """Return a float32 surface ``(H, W, 3)`` of one colour, patterned, with light that falls off across it."""
+    height, width = size
+    pattern = _PATTERNS[rng.integers(len(_PATTERNS))](rng, size)
+    light = cv2.resize(rng.uniform(-22, 22, (3, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    strength = rng.uniform(10, 40, 3) * rng.choice((-1, 1))
+    surface: Floats = pattern[..., None] * strength.astype(np.float32) + (color.astype(np.float32) + light[..., None])
+    return surface
+
+
+def _waves(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Stripes of any direction."""
+    angle, period = rng.uniform(0, math.pi), rng.uniform(4, 14)
+    x, y = _axes(size, 2 * math.pi / period, rng)
+    waves: Floats = np.sin(x * np.float32(math.cos(angle)) + y * np.float32(math.sin(angle)))
+    return waves
+
+
+def _checks(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Squares in rows, with rounded corners."""
+    x, y = _axes(size, 2 * math.pi / rng.uniform(7, 18), rng)
+    checks: Floats = np.clip(3 * np.sin(x) * np.sin(y), -1, 1)
+    return checks
+
+
+def _clouds(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Blots of several pixels."""
+    height, width = size
+    cell = rng.integers(4, 12)
+    coarse = rng.uniform(-1, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
+    clouds: Floats = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return clouds
+
+
+def _plain(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Nothing but grain."""
+    return rng.standard_normal(size, dtype=np.float32) * np.float32(0.25)
+
+
+_PATTERNS: tuple[Callable[[np.random.Generator, tuple[int, int]], Floats], ...] = (_waves, _checks, _clouds, _plain)
+
+
+def _axes(size: tuple[int, int], scale: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return x as a row and y as a column, scaled, each from a random phase on."""
+    phases = rng.uniform(0, 2 * math.pi, 2)
+    x = np.arange(size[1], dtype=np.float32)[None] * np.float32(scale) + np.float32(phases[0])
+    y = np.arange(size[0], dtype=np.float32)[:, None] * np.float32(scale) + np.float32(phases[1])
+    return x, y
+
+
+def _regular(corners: int, *, radius: float = 1.0) -> Floats:
+    """Return a regular polygon; many corners are a circle."""
+    angles = np.arange(corners) * (2 * math.pi / corners)
+    return (radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
+
+
+def _cross() -> Floats:
+    arm = 0.36
+    quarter = np.array([(1, -arm), (1, arm), (arm, arm)], np.float32)
+    turns = [np.array([[c, s], [-s, c]], np.float32) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
+    return np.concatenate([quarter @ turn for turn in turns])
+
+
+def _star() -> Floats:
+    points = _regular(10)
+    points[1::2] *= 0.45
+    return points
+
+
+OUTLINES: dict[str, Outline] = {
+    "disk": [_regular(48)],
+    "square": [_regular(4)],
+    "triangle": [_regular(3)],
+    "ring": [_regular(48), _regular(48, radius=0.5)],
+    "cross": [_cross()],
+    "star": [_star()],
+    "ellipse": [_regular(48) * np.array([1, 0.5], np.float32)],
+}
+"""The outline of every kind of shape."""
