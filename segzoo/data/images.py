@@ -70,7 +70,7 @@ def read_mask(path: Path, mode: MaskMode, classes: Sequence[ClassEntry], *, max_
     """
     with _decoded(path, max_pixels) as (image, raw_mode):
         if image.format in ("JPEG", "MPO"):
-            raise _Refused("a JPEG changes values on saving and cannot hold labels")
+            raise _RefusedError("a JPEG changes values on saving and cannot hold labels")
         if mode == "binary":
             return _look_up(_to_rgb(image), _BLACK_WHITE, "is neither black nor white; mask_mode 'index' reads labels")
         if mode == "rgb":
@@ -79,7 +79,7 @@ def read_mask(path: Path, mode: MaskMode, classes: Sequence[ClassEntry], *, max_
         return _labels(image, raw_mode, mode)
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A reason without the path; never leaves this module."""
 
 
@@ -93,7 +93,7 @@ def _decoded(path: Path, max_pixels: int) -> Iterator[tuple[Image.Image, str]]:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             yield image, raw_mode
-    except _Refused as error:
+    except _RefusedError as error:
         raise DataError(f"{path}: {error}") from None
     except UnidentifiedImageError as error:
         empty = path.stat().st_size == 0
@@ -117,9 +117,9 @@ def _open(path: Path) -> Image.Image:
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise _Refused(f"{image.width}x{image.height} pixels are more than the limit of {max_pixels:,}")
+        raise _RefusedError(f"{image.width}x{image.height} pixels are more than the limit of {max_pixels:,}")
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise _Refused(f"it has {getattr(image, 'n_frames', 2)} frames or pages; only single images are read")
+        raise _RefusedError(f"it has {getattr(image, 'n_frames', 2)} frames or pages; only single images are read")
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -134,7 +134,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
         grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode not in _TO_RGB:
-        raise _Refused(f"images of Pillow's mode {image.mode!r} are not converted; save it as 8- or 16-bit")
+        raise _RefusedError(f"images of Pillow's mode {image.mode!r} are not converted; save it as 8- or 16-bit")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
@@ -144,13 +144,14 @@ def _labels(image: Image.Image, raw_mode: str, mode: MaskMode) -> Pixels:
     if image.mode == "LA":
         image = image.getchannel("L")
     if image.mode not in _LABELS:
-        raise _Refused(f"a colour mask ({image.mode}) where labels are expected; mask_mode 'rgb' reads colours")
+        raise _RefusedError(f"a colour mask ({image.mode}) where labels are expected; mask_mode 'rgb' reads colours")
     if mode == "palette" and image.mode != "P":
-        raise _Refused(f"it has no palette ({image.mode}); mask_mode 'index' reads its values")
+        raise _RefusedError(f"it has no palette ({image.mode}); mask_mode 'index' reads its values")
     values = np.array(image)
     if values.dtype not in (np.uint8, np.bool_) and not 0 <= values.min() <= values.max() <= 255:
-        raise _Refused(f"it holds values from {values.min()} to {values.max()}, but labels are 0 to 255")
-    return values.astype(np.uint8, copy=False) // np.uint8(_SPREAD.get(raw_mode, 1))
+        raise _RefusedError(f"it holds values from {values.min()} to {values.max()}, but labels are 0 to 255")
+    labels: Pixels = values.astype(np.uint8, copy=False) // np.uint8(_SPREAD.get(raw_mode, 1))
+    return labels
 
 
 def _look_up(rgb: Pixels, colors: Sequence[tuple[int, int, int]], complaint: str) -> Pixels:
@@ -163,7 +164,7 @@ def _look_up(rgb: Pixels, colors: Sequence[tuple[int, int, int]], complaint: str
     wrong = known[labels] != codes
     if wrong.any():
         red, green, blue = rgb[wrong][0].tolist()
-        raise _Refused(f"the colour ({red}, {green}, {blue}) {complaint}")
+        raise _RefusedError(f"the colour ({red}, {green}, {blue}) {complaint}")
     return labels
 
 

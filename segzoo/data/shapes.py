@@ -145,12 +145,13 @@ def _place(rng: np.random.Generator, outline: Outline, size: tuple[int, int]) ->
 def _paint(rng: np.random.Generator, image: Floats, area: Pixels, ground: NDArray[np.float64]) -> None:
     """Put an object on the image, with soft edges and a shadow that lifts it off what lies below."""
     height, width = area.shape
-    soft = cv2.GaussianBlur(area.astype(np.float32), (3, 3), 0.6)[..., None]
-    reach = max(1, min(area.shape) // 32)
-    shifted = np.float32([[1, 0, reach], [0, 1, reach]])
-    shadow = cv2.warpAffine(cv2.blur(area.astype(np.float32), (2 * reach + 1,) * 2), shifted, (width, height))
+    solid = area.astype(np.float32)
+    reach = max(1, min(height, width) // 32)
+    shift = np.array([[1, 0, reach], [0, 1, reach]], np.float32)
+    shadow = cv2.warpAffine(cv2.blur(solid, (2 * reach + 1, 2 * reach + 1)), shift, (width, height))
     image *= 1 - 0.45 * shadow[..., None]
-    image += soft * (_texture(rng, (height, width), _contrasting(rng, ground)) - image)
+    soft = cv2.GaussianBlur(solid, (3, 3), 0.6)
+    image += soft[..., None] * (_texture(rng, (height, width), _contrasting(rng, ground)) - image)
 
 
 def _contrasting(rng: np.random.Generator, ground: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,8 +191,7 @@ def _clouds(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
     height, width = size
     cell = rng.integers(4, 12)
     coarse = rng.uniform(-1, 1, (height // cell + 2, width // cell + 2)).astype(np.float32)
-    clouds: Floats = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return clouds
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
 
 
 def _plain(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
