@@ -34,7 +34,7 @@ class SegzooError(Exception):
     exit_code = 1
 
 
-class UsageFault(SegzooError):
+class UsageFault(SegzooError):  # noqa: N818 - the tree above tells whose fault it is
     """The command, the recipe or the data is at fault."""
 
     exit_code = 2
@@ -90,7 +90,7 @@ class NotAvailable(UsageFault):
         super().__init__(f"{what} is not available in this version")
 
 
-class EnvironmentFault(SegzooError):
+class EnvironmentFault(SegzooError):  # noqa: N818
     """A plugin, a package, a device or the network is at fault."""
 
     exit_code = 3
@@ -116,7 +116,7 @@ class TrainingError(SegzooError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
-class Interrupted(SegzooError):
+class Interrupted(SegzooError):  # noqa: N818 - a run that stops on request has not failed
     """A signal asked the run to stop, and its state was saved."""
 
     def __init__(self, signum: int, message: str) -> None:

@@ -50,7 +50,7 @@ class CrossEntropy(nn.Module):
     def sums(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return ``(weighted negative log-likelihood, weight)`` over the pixels that count."""
         numerator = F.cross_entropy(
-            logits,
+            _precise(logits),
             target,
             weight=self.class_weights,
             ignore_index=self.ignore_index,
@@ -64,7 +64,8 @@ class CrossEntropy(nn.Module):
     def value(self, sums: Tensor) -> Tensor:
         """Divide the likelihood by the weight."""
         numerator, weight = sums
-        return torch.where(weight > 0, numerator / weight.clamp_min(torch.finfo(sums.dtype).tiny), numerator)
+        # Without weight there may still be a numerator: label smoothing reaches classes other than the target.
+        return torch.where(weight > 0, numerator / weight.clamp_min(torch.finfo(sums.dtype).tiny), 0 * numerator)
 
 
 class Dice(nn.Module):
@@ -82,7 +83,7 @@ class Dice(nn.Module):
         """Return ``(3, C)``: intersection, predicted mass and target pixels of each class."""
         valid = target != self.ignore_index
         one_hot = F.one_hot(target.where(valid, 0), logits.shape[1]).movedim(-1, 1) * valid.unsqueeze(1)
-        probabilities = logits.softmax(dim=1) * valid.unsqueeze(1)
+        probabilities = _precise(logits).softmax(dim=1) * valid.unsqueeze(1)
         over = (0, 2, 3)
         return torch.stack([(probabilities * one_hot).sum(over), probabilities.sum(over), one_hot.sum(over)])
 
@@ -128,6 +129,11 @@ def _loss(module: nn.Module) -> Loss:
     if not isinstance(module, (CrossEntropy, Dice)):
         raise TypeError(f"expected a loss, got {type(module).__name__}")
     return module
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Return logits in float32 at least: half precision cannot count pixels beyond a few hundred."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def build_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import types
@@ -24,20 +25,24 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, *, under:
     Args:
         error: What pydantic raised.
         model: The class that was validated.
-        data: What was validated, as JSON data.
+        data: What was validated, as JSON data, or None where that is not known.
         under: Path of ``data`` inside a larger document, such as ``"model.params"``.
     """
-    problems = [(_keys(problem["loc"], data), problem) for problem in error.errors(include_url=False)]
+    problems = [(_keys(problem, data), problem) for problem in error.errors(include_url=False)]
     # A union reports each member it tried: for a word, the choice of words says most.
     problems.sort(key=lambda pair: pair[1]["type"] != "literal_error")
-    lines: dict[str, str] = {}
+    parents = {keys[:length] for keys, _ in problems for length in range(len(keys))}
+    chosen: dict[tuple[str | int, ...], ErrorDetails] = {}
     for keys, problem in problems:
-        deeper = any(len(other) > len(keys) and other[: len(keys)] == keys for other, _ in problems)
-        if not (problem["type"] == "too_short" and deeper):  # a bad item is also a missing one
-            lines.setdefault(".".join(str(key) for key in keys), _line(problem, model, data, keys))
-    shown = [f"{under}.{line}" if under else line for line in lines.values()][:MAX_PROBLEMS]
-    if len(lines) > MAX_PROBLEMS:
-        shown.append(f"and {len(lines) - MAX_PROBLEMS} more")
+        # A bad item is also a missing one, and what holds it is none of the words that could stand there.
+        if not (problem["type"] in ("too_short", "literal_error") and keys in parents):
+            chosen.setdefault(keys, problem)
+    shown = []
+    for keys, problem in itertools.islice(chosen.items(), MAX_PROBLEMS):
+        path = ".".join(str(key) for key in ((under, *keys) if under else keys))
+        shown.append(_line(path, problem, section_at(model, data, keys[:-1])))
+    if len(chosen) > MAX_PROBLEMS:
+        shown.append(f"and {len(chosen) - MAX_PROBLEMS} more")
     return "\n".join(shown)
 
 
@@ -93,17 +98,17 @@ def show(value: Any) -> str:  # noqa: ANN401 - any JSON
     return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
 
 
-def _line(problem: ErrorDetails, model: type[BaseModel], data: Any, keys: Sequence[str | int]) -> str:  # noqa: ANN401
-    path = ".".join(str(key) for key in keys)
+def _line(path: str, problem: ErrorDetails, section: type[BaseModel] | None) -> str:
     context = problem.get("ctx", {})
     match problem["type"]:
         case "missing" | "union_tag_not_found":
             tag = context.get("discriminator", "").strip("'")
-            return f"{f'{path}.{tag}' if tag else path}: this key is required"
+            what = "item" if isinstance(problem["loc"][-1], int) and not tag else "key"
+            return f"{f'{path}.{tag}' if tag else path}: this {what} is required"
         case "extra_forbidden":
-            section = section_at(model, data, keys[:-1])
-            hint = did_you_mean(str(keys[-1]), field_names(section)) if section else ""
-            known = f" Known keys: {', '.join(field_names(section))}." if section and not hint else hint
+            names = field_names(section) if section else []
+            hint = did_you_mean(str(problem["loc"][-1]), names)
+            known = f" Known keys: {', '.join(names)}." if names and not hint else hint
             return f"{path} = {show(problem['input'])}: unknown key.{known}"
         case "literal_error":
             return _choice(path, problem["input"], context["expected"])
@@ -123,17 +128,20 @@ def _choice(path: str, value: Any, expected: str) -> str:  # noqa: ANN401 - any 
     return f"{path} = {show(value)}: expected {expected.replace(' or ', ', ')}.{did_you_mean(str(value), choices)}"
 
 
-def _keys(location: Sequence[str | int], data: Any) -> list[str | int]:  # noqa: ANN401 - any JSON
+def _keys(problem: ErrorDetails, data: Any) -> tuple[str | int, ...]:  # noqa: ANN401 - any JSON
     """Drop from pydantic's location what is not in the data: the names of union members."""
+    location = problem["loc"]
+    if data is None:
+        return location
     keys: list[str | int] = []
     for position, key in enumerate(location):
         inside = _child(data, key)
         if inside is not _ABSENT:
             data = inside
-        elif position < len(location) - 1 or not isinstance(data, Mapping) or not isinstance(key, str):
+        elif problem["type"] != "missing" or position < len(location) - 1:
             continue
         keys.append(key)
-    return keys
+    return tuple(keys)
 
 
 _ABSENT = object()
@@ -148,9 +156,7 @@ def _child(data: Any, key: str | int) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _section(annotation: Any, data: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type form and JSON
-    sections = [
-        member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel)
-    ]
+    sections = [member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel)]
     if len(sections) == 1:
         return sections[0]
     for section in sections:

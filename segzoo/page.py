@@ -1,4 +1,4 @@
-"""Self-contained HTML pages from the templates beside this file: no script, nothing fetched."""
+"""Self-contained HTML pages, without scripts and fetching nothing, and how numbers read on them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 IMAGE_TYPES = {".png": "image/png", ".gif": "image/gif"}
+UNKNOWN = "—"
+"""Stands for a number that is not known."""
 
 
 def render(template: str, **context: object) -> str:
@@ -30,6 +32,38 @@ def data_uri(path: Path) -> str:
     if path.suffix not in IMAGE_TYPES:
         raise ValueError(f"an embedded image must be one of {', '.join(IMAGE_TYPES)}, got {path.name!r}")
     return f"data:{IMAGE_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as ``87.5%``."""
+    return UNKNOWN if share is None else f"{100 * share:.1f}%"
+
+
+def decimal(number: float | None, places: int) -> str:
+    """Return a number with that many decimal places."""
+    return UNKNOWN if number is None else f"{number:,.{places}f}"
+
+
+def count(number: int | None) -> str:
+    """Return a whole number as ``24,437,239``."""
+    return decimal(number, 0)
+
+
+def millions(number: int | None) -> str:
+    """Return a whole number as ``24.44 M``."""
+    return UNKNOWN if number is None else f"{number / 1e6:.2f} M"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in the units that fit it: ``4.5 s``, ``3 min 04 s`` or ``1 h 02 min``."""
+    if seconds is None:
+        return UNKNOWN
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{seconds:.1f} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @cache

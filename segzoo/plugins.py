@@ -12,20 +12,22 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint, distributions
 
 from pydantic import ValidationError
 
 from segzoo.catalog import BUILTIN_SPECS
+from segzoo.environment import package_version
 from segzoo.errors import MissingDistribution, PluginError
 from segzoo.messages import explain
-from segzoo.environment import package_version
 from segzoo.registry import BUILTIN, Entry, ModelInfo, Registry, Status, normalise
-from segzoo.spec import Frozen, ModelSpec
+from segzoo.spec import Frozen, InputSpec, ModelSpec, Weights
 
 logger = logging.getLogger(__name__)
 
 GROUP = "segzoo.models"
+
+_SPEC_CLASSES: dict[str, type[Frozen]] = {kind.__name__: kind for kind in (ModelSpec, InputSpec, Weights)}
 
 
 class PluginInfo(Frozen):
@@ -44,7 +46,9 @@ def default_registry() -> Registry:
     """Return this process's registry: the built-ins and what installed distributions offer."""
     registry = Registry()
     for spec in BUILTIN_SPECS:
-        registry.add(Entry(spec.name, BUILTIN, package_version(BUILTIN), f"segzoo.catalog:{spec.name}", _constant(spec)))
+        registry.add(
+            Entry(spec.name, BUILTIN, package_version(BUILTIN), f"segzoo.catalog:{spec.name}", _constant(spec))
+        )
     for entry in plugin_entries():
         if entry.id in registry:
             logger.warning("the entry point %s of %s is declared twice; the first is used", entry.name, entry.id)
@@ -83,7 +87,7 @@ def list_models(
     family: str | None = None,
     origin: str | None = None,
     pretrained: bool = False,
-    license: str | None = None,  # noqa: A002 - the field's name everywhere else
+    license: str | None = None,
 ) -> list[ModelInfo]:
     """Return the models that pass every filter; see :meth:`segzoo.registry.Registry.list`."""
     return default_registry().list(
@@ -114,14 +118,13 @@ def plugin_entries() -> Iterator[Entry]:
     """
     wanted = _wanted(os.environ.get("SEGZOO_PLUGINS"))
     seen: set[str] = set()
-    for distribution, points in _distributions_with_models():
-        name = normalise(distribution.metadata["Name"])
+    for name, version, points in _offers():
         if name in seen:
             continue  # an older copy further down sys.path
         seen.add(name)
         if wanted is None or name in wanted:
             for point in points:
-                yield _entry(point, name, distribution.version)
+                yield Entry(point.name, name, version, point.value, functools.partial(_load, point, name))
     unknown = sorted((wanted or set()) - seen)
     if unknown:
         raise MissingDistribution(
@@ -138,23 +141,23 @@ def _wanted(setting: str | None) -> set[str] | None:
     return {normalise(name.strip()) for name in setting.split(",") if name.strip()}
 
 
-def _distributions_with_models() -> Iterator[tuple[Distribution, list[EntryPoint]]]:
+def _offers() -> Iterator[tuple[str, str, list[EntryPoint]]]:
+    """Yield the name, the version and the entry points of each distribution that offers models."""
     for distribution in distributions():
         try:
             # A look at the raw text first: parsing every package's metadata would cost more than all the rest.
             if GROUP not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             points = list(distribution.entry_points.select(group=GROUP))
-            if points and distribution.metadata["Name"]:
-                yield distribution, points
-        except Exception as error:  # noqa: BLE001 - unrelated packages may have any kind of broken metadata
-            logger.warning("skipped a distribution with malformed metadata (%s): %s", distribution, error)
-
-
-def _entry(point: EntryPoint, distribution: str, distribution_version: str) -> Entry:
-    return Entry(
-        point.name, distribution, distribution_version, point.value, functools.partial(_load, point, distribution)
-    )
+            if not points:
+                continue
+            offer = normalise(distribution.metadata["Name"]), distribution.version, points
+        except Exception as error:  # unrelated packages may have any kind of broken metadata
+            logger.warning(
+                "skipped a distribution with malformed metadata in %s: %s", distribution.locate_file(""), error
+            )
+        else:
+            yield offer
 
 
 def _load(point: EntryPoint, distribution: str) -> ModelSpec:
@@ -164,15 +167,22 @@ def _load(point: EntryPoint, distribution: str) -> ModelSpec:
             loaded = point.load()
     except KeyboardInterrupt:
         raise
-    except ValidationError as error:
-        raise _fault(point, distribution, explain(error, ModelSpec, {})) from error
     except BaseException as error:  # a plugin may raise SystemExit, too
-        raise _fault(point, distribution, f"{type(error).__name__}: {error}") from error
+        raise _fault(point, distribution, _reason(error)) from error
     if not isinstance(loaded, ModelSpec):
         raise _fault(point, distribution, f"expected a ModelSpec, got {type(loaded).__name__}")
     if loaded.name != point.name:
         raise _fault(point, distribution, f"the entry point is named {point.name!r}, the spec {loaded.name!r}")
     return loaded
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ValidationError) and error.title in _SPEC_CLASSES:
+        return f"{error.title}: {explain(error, _SPEC_CLASSES[error.title], None)}"
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # its __str__ is a plugin's code as well
+        return type(error).__name__
 
 
 def _fault(point: EntryPoint, distribution: str, reason: str) -> PluginError:

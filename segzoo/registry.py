@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from segzoo.environment import package_version
 from segzoo.errors import (
     AmbiguousModel,
     MissingDistribution,
@@ -18,6 +19,7 @@ from segzoo.errors import (
     PluginError,
     UnknownModel,
     UsageFault,
+    did_you_mean,
 )
 from segzoo.messages import explain
 from segzoo.spec import Frozen, ModelSpec
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 BUILTIN = "segzoo"
 LOCAL = "local"
 Status = Literal["ok", "broken", "shadowed", "deprecated"]
+
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 class ModelInfo(Frozen):
@@ -126,6 +130,7 @@ class Registry:
             UnknownModel: If there is none; the nearest names are suggested.
             AmbiguousModel: If several plugins claim the bare name.
             MissingDistribution: If the id's distribution is not installed.
+            PluginError: If it is installed, but none of its models are loaded.
         """
         entry = self._by_id(name) if "/" in name else self._by_bare_name(name)
         if entry is None:
@@ -147,7 +152,7 @@ class Registry:
         family: str | None = None,
         origin: str | None = None,
         pretrained: bool = False,
-        license: str | None = None,  # noqa: A002 - the field's name everywhere else
+        license: str | None = None,
     ) -> list[ModelInfo]:
         """Return the models that pass every filter, built-ins first, then by id.
 
@@ -220,7 +225,11 @@ class Registry:
         return self._entries.get(f"{normalise(distribution)}/{bare}")
 
     def _builtin(self, name: str) -> Entry | None:
-        return self._entries.get(f"{BUILTIN}/{name}")
+        """Return the built-in of this name or alias."""
+        found = self._entries.get(f"{BUILTIN}/{name}")
+        if found is not None:
+            return found
+        return next((entry for entry in self if entry.distribution == BUILTIN and name in _aliases(entry)), None)
 
     def _by_bare_name(self, name: str) -> Entry | None:
         builtin = self._builtin(name)
@@ -242,13 +251,20 @@ class Registry:
             raise AmbiguousModel(name, [entry.id for entry in found])
         return found[0] if found else None
 
-    def _unknown(self, name: str) -> UnknownModel | MissingDistribution:
-        distribution, _, bare = name.rpartition("/")
+    def _unknown(self, name: str) -> UnknownModel | PluginError | MissingDistribution:
+        distribution = name.rpartition("/")[0]
+        if not distribution:
+            return UnknownModel(name, self.names())
         origins = {entry.distribution for entry in self} | {LOCAL}
-        if not distribution or normalise(distribution) in origins:
-            return UnknownModel(name, self.names() if not distribution else self._entries)
-        near = UnknownModel(name, self._entries)
-        hint = f" ({str(near).partition('. ')[2]})" if "Did you mean" in str(near) else ""
+        if normalise(distribution) in origins or not _DISTRIBUTION.fullmatch(distribution):
+            return UnknownModel(name, self._entries)
+        near = did_you_mean(name, self._entries).strip()
+        hint = f" ({near})" if near else ""
+        if package_version(distribution) is not None:
+            return PluginError(
+                f"no model {name!r}: the distribution {distribution!r} is installed, but no models of it are "
+                f"loaded{hint}; see `segzoo plugins`, and SEGZOO_PLUGINS if it is set"
+            )
         return MissingDistribution(
             f"no model {name!r}: the distribution {distribution!r} is not installed{hint}; "
             f"install it with: pip install {distribution}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -33,14 +34,14 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except SegzooError as error:
             if ctx.params.get("debug"):
-                raise
+                traceback.print_exc()
             report_error(str(error))
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
             raise
         except OSError as error:
             if ctx.params.get("debug"):
-                raise
+                traceback.print_exc()
             report_error(str(error))
             raise typer.Exit(1) from None
 

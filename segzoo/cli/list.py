@@ -23,9 +23,7 @@ def list_models(
 ) -> None:
     """List the models: built-in and from plugins."""
     registry = default_registry()
-    rows = registry.list(
-        pattern, tags=tag or (), family=family, origin=origin, pretrained=pretrained, license=license_
-    )
+    rows = registry.list(pattern, tags=tag or (), family=family, origin=origin, pretrained=pretrained, license=license_)
     if not rows:
         hint = did_you_mean(pattern, registry.names())
         filters = " with these filters" if any((tag, family, origin, pretrained, license_)) else ""
@@ -33,9 +31,7 @@ def list_models(
     if as_json:
         print_rows([row.model_dump(mode="json") for row in rows])
     else:
-        print_table(
-            ("model", "family", "status", "license", "summary"), [_cells(row) for row in rows]
-        )
+        print_table(("model", "family", "status", "license", "summary"), [_cells(row) for row in rows])
 
 
 def _cells(row: ModelInfo) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from segzoo.recipe.shipped import find_recipe, shipped_recipes
 app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A path, or a name from `segzoo recipe ls`.", autocompletion=recipe_names)
+    str,
+    typer.Argument(metavar="RECIPE", help="A path, or a name from `segzoo recipe ls`.", autocompletion=recipe_names),
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as train.epochs=3.")

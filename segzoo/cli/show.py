@@ -25,7 +25,9 @@ def show(
         print_rows([row])
         return
     params = row.pop("params")
-    print_table(("field", "value"), [(field, _text(value)) for field, value in row.items() if value not in (None, [], {})])
+    print_table(
+        ("field", "value"), [(field, _text(value)) for field, value in row.items() if value not in (None, [], {})]
+    )
     typer.echo()
     if not params:
         typer.echo("no parameters")
@@ -33,7 +35,12 @@ def show(
     print_table(
         ("parameter", "type", "default", "meaning"),
         [
-            (key, _type(part), json.dumps(part["default"]) if "default" in part else "required", part.get("description", ""))
+            (
+                key,
+                _type(part),
+                json.dumps(part["default"]) if "default" in part else "required",
+                part.get("description", ""),
+            )
             for key, part in params.items()
         ],
     )

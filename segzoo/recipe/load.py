@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,6 +16,7 @@ from segzoo.recipe.augment import check_augment
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.recipe.schema import Recipe
 from segzoo.recipe.shipped import find_recipe
+from segzoo.recipe.strict_json import read_json
 
 MAX_BYTES = 1 << 20
 
@@ -45,7 +45,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(content: bytes, name: str) -> dict[str, Any]:
-    """Return the object in a recipe's bytes; duplicate keys and numbers that are not finite are refused.
+    """Return the object in a recipe's bytes, read without trust.
 
     Args:
         content: UTF-8 without a byte order mark.
@@ -57,14 +57,7 @@ def parse_recipe(content: bytes, name: str) -> dict[str, Any]:
     try:
         if content.startswith(b"\xef\xbb\xbf"):
             raise ValueError("it begins with a byte order mark; save it as plain UTF-8")
-        data = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-    except RecursionError:
-        raise RecipeError(f"{name}: nested too deeply to be a recipe") from None
+        data = read_json(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RecipeError(f"{name}: not UTF-8: byte {error.start} is 0x{content[error.start]:02x}") from None
     except ValueError as error:
@@ -100,23 +93,3 @@ def _read(path: Path) -> bytes:
 def _with_file(path: Path, problems: str) -> str:
     lines = problems.splitlines()
     return f"{path}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{path}:", *lines])
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in data:
-            raise ValueError(f"the key {key!r} stands twice in one object")
-        data[key] = value
-    return data
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a finite number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from segzoo.errors import RecipeError, did_you_mean
 from segzoo.messages import annotation_of, field_names, section_at, show, takes_only_text
 from segzoo.recipe.schema import Recipe
+from segzoo.recipe.strict_json import read_json
 
 
 def apply_overrides(data: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _position(parent: Any, key: str, path: str) -> str | int:  # noqa: ANN401 - 
         return key
     if not isinstance(parent, list):
         raise RecipeError(f"--set {path}: {show(parent)} has no key {key!r}")
-    if not key.isdigit() or int(key) >= len(parent):
+    if not (key.isascii() and key.isdigit()) or int(key) >= len(parent):
         items = f"positions 0 to {len(parent) - 1}" if parent else "no items"
         raise RecipeError(f"--set {path}: the list has {items}, not {key!r}")
     return int(key)
@@ -71,10 +71,12 @@ def _check_key(data: dict[str, Any], walked: Sequence[str | int], key: str | int
 
 
 def _beginning(data: dict[str, Any], walked: Sequence[str | int], key: str) -> Any:  # noqa: ANN401 - any JSON
-    """Return what an absent section starts from: nothing but the choice that its default makes."""
+    """Return what an absent section starts from: the choice that its default makes, or the items of a mapping."""
     section = section_at(Recipe, data, walked)
     field = next((field for name, field in section.model_fields.items() if key == name), None) if section else None
     default = field.get_default(call_default_factory=True, validated_data={}) if field else None
+    if isinstance(default, dict):
+        return default
     if isinstance(default, tuple):
         return [_choice_of(item) for item in default]
     return _choice_of(default)
@@ -88,8 +90,8 @@ def _choice_of(default: object) -> dict[str, Any]:
 
 def _value(data: dict[str, Any], walked: Sequence[str | int], key: str | int, text: str) -> Any:  # noqa: ANN401
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = read_json(text)
+    except ValueError:
         return text
     section = section_at(Recipe, data, walked)
     annotation = annotation_of(section, str(key)) if section else None

@@ -33,14 +33,18 @@ class AugmentEntry(Frozen):
 
     name: str
     p: Fraction | None = Field(default=None, description="Probability; absent is the transform's own default.")
-    transforms: tuple[AugmentEntry, ...] | None = Field(default=None, description="Members of OneOf, SomeOf, Sequential.")
+    transforms: tuple[AugmentEntry, ...] | None = Field(
+        default=None, description="Members of OneOf, SomeOf, Sequential."
+    )
 
 
 class TransferSection(Frozen):
     """What is trained, and what is kept of pretrained weights."""
 
     strategy: Literal["scratch", "finetune", "frozen_encoder", "feature_hook", "feature_identity"] = "finetune"
-    unfreeze_encoder_at: int | None = Field(default=None, ge=1, description="Epoch, from 1, that unfreezes the encoder.")
+    unfreeze_encoder_at: int | None = Field(
+        default=None, ge=1, description="Epoch, from 1, that unfreezes the encoder."
+    )
     encoder_lr_scale: Positive = Field(default=1.0, description="Factor on the encoder's learning rate.")
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     tap: Literal["encoder", "decoder"] | None = None
@@ -225,7 +229,9 @@ class TrainSection(Frozen):
     """The loop."""
 
     epochs: int = Field(default=50, ge=1)
-    max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps; the first limit reached ends the run.")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="Optimizer steps; the first limit reached ends the run."
+    )
     batch_size: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1, description="Batches per optimizer step.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -233,7 +239,9 @@ class TrainSection(Frozen):
     compile: bool = False
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     grad_clip: Positive | None = Field(default=None, description="Largest L2 norm of the whole gradient.")
-    aux_weight: Positive | None = Field(default=None, description="Weight of auxiliary outputs, for models that have any.")
+    aux_weight: Positive | None = Field(
+        default=None, description="Weight of auxiliary outputs, for models that have any."
+    )
     workers: int = Field(default=0, ge=0, description="Processes that load data; 0 loads in the training process.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; null takes all cores of the process.")
     seed: int = Field(default=0, ge=0, lt=2**63)

@@ -31,6 +31,6 @@ def find_recipe(source: str | Path) -> Path:
     if path.is_dir():
         raise RecipeError(f"{path} is a folder; a recipe is a JSON file")
     if path.suffix or len(path.parts) > 1:
-        beside = [str(other) for other in path.parent.glob("*.json")]
-        raise RecipeError(f"no recipe file {path}.{did_you_mean(str(path), [*beside, *shipped])}")
+        beside = [other.name for other in path.parent.glob("*.json")]
+        raise RecipeError(f"no recipe file {path}.{did_you_mean(path.name, [*beside, *shipped])}")
     raise UnknownName("recipe", str(source), shipped)

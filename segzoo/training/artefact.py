@@ -1,0 +1,70 @@
+"""``model/``: the best weights and all that is needed to use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from segzoo.files import sha256_bytes, write_atomic
+from segzoo.recipe import Recipe, recipe_sha256
+from segzoo.recipe.data import ClassEntry
+from segzoo.spec import ModelSpec
+
+SCHEMA_VERSION = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+def write_model(
+    folder: Path,
+    model: nn.Module,
+    *,
+    recipe: Recipe,
+    spec: ModelSpec,
+    classes: Sequence[ClassEntry],
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the weights, then the description that holds their checksum.
+
+    Args:
+        folder: The run's ``model`` folder.
+        model: The trained model.
+        recipe: The resolved recipe.
+        spec: The model's spec.
+        classes: Names and colours by label.
+        metrics: The scores, with what they were taken on and how.
+        provenance: Versions and data that the weights come from.
+    """
+    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    weights = save(tensors)
+    write_atomic(folder / WEIGHTS, weights)
+    description = {
+        "schema_version": SCHEMA_VERSION,
+        "id": recipe.model.name,
+        "revision": spec.revision,
+        "params": recipe.model.params,
+        "num_classes": len(classes),
+        "in_channels": recipe.model.in_channels,
+        "classes": [entry.model_dump(mode="json") for entry in classes],
+        "palette": [list(entry.color or (0, 0, 0)) for entry in classes],
+        "ignore_index": recipe.data.ignore_index,
+        "mean": list(spec.input.mean),
+        "std": list(spec.input.std),
+        "image_size": recipe.data.image_size,
+        "metrics": dict(metrics),
+        "provenance": {
+            **provenance,
+            "recipe": recipe.name,
+            "recipe_sha256": recipe_sha256(recipe),
+            "weights_sha256": sha256_bytes(weights),
+            "torch": torch.__version__,
+        },
+    }
+    write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

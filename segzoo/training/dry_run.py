@@ -1,0 +1,39 @@
+"""``finetune --dry-run``: everything that can be said without training."""
+
+from __future__ import annotations
+
+import logging
+
+from segzoo.errors import DataError
+from segzoo.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+def check_run(recipe: Recipe) -> int:
+    """Build a resolved recipe's model and pipeline without weights or training, and return the parameter count.
+
+    Data that is not there is warned of.
+
+    Raises:
+        SegzooError: If the model or the augmentation cannot be built.
+    """
+    from segzoo.build import build_from_spec
+    from segzoo.data.classes import classes_of
+    from segzoo.data.source import open_source
+    from segzoo.data.transforms import build_augmentation
+    from segzoo.plugins import get_spec
+    from segzoo.registry import validate_params
+
+    spec = get_spec(recipe.model.name)
+    params = validate_params(spec, recipe.model.params)
+    classes = classes_of(recipe.data)
+    build_augmentation(recipe.augment, ignore_index=recipe.data.ignore_index, image_size=recipe.data.image_size)
+    # Some encoders cannot be built on the meta device, all can be moved there.
+    model = build_from_spec(spec, params, num_classes=len(classes), in_channels=recipe.model.in_channels).to("meta")
+    offline = recipe.data.model_copy(update={"download": False}) if "download" in type(recipe.data).model_fields else recipe.data
+    try:
+        open_source(offline, seed=recipe.train.seed)
+    except DataError as error:
+        logger.warning("the data is not there yet: %s", error)
+    return sum(parameter.numel() for parameter in model.parameters())

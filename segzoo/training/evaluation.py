@@ -1,0 +1,141 @@
+"""Scoring a model over a split: one confusion matrix at the masks' own resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from segzoo.data.loaders import EvalBatch
+from segzoo.losses import WeightedSum
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The score of a split.
+
+    Args:
+        matrix: int64 ``(C, C)`` on the CPU, rows are the target.
+        loss: The recipe's loss over all pixels of the split; None where it is not finite.
+        images: How many images were scored.
+        predictions: Labels, uint8 ``(H, W)``, of the first images.
+    """
+
+    matrix: Tensor
+    loss: float | None
+    images: int
+    predictions: tuple[Tensor, ...]
+
+
+class Stopped(Exception):
+    """The evaluation was asked to stop."""
+
+
+def evaluate(
+    predict: Callable[[Tensor], Tensor],
+    batches: Iterable[EvalBatch],
+    *,
+    num_classes: int,
+    ignore_index: int,
+    loss: WeightedSum,
+    device: torch.device,
+    keep: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Score every image of ``batches``, none twice and none padded.
+
+    Args:
+        predict: Maps uint8 images ``(N, 3, H, W)`` to float32 logits ``(N, C, H, W)``, in evaluation mode.
+        batches: The split.
+        num_classes: Classes of the logits.
+        ignore_index: Label that is not scored.
+        loss: The recipe's loss.
+        device: Where the logits are.
+        keep: How many predictions to keep.
+        should_stop: Asked before each batch.
+
+    Raises:
+        Stopped: If ``should_stop`` said so.
+    """
+    matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
+    sums: list[Tensor] | None = None
+    kept: list[Tensor] = []
+    images = 0
+    precise = torch.float32 if device.type == "mps" else torch.float64
+    with torch.inference_mode():
+        for batch in batches:
+            if should_stop():
+                raise Stopped
+            logits = predict(batch.images)
+            for part, masks in _at_mask_resolution(logits, batch.masks):
+                target = masks.to(device).long()
+                labels = part.argmax(dim=1)
+                matrix.update(labels, target)
+                added = [part_sums.to(precise) for part_sums in loss.sums(part, target)]
+                sums = added if sums is None else [total + more for total, more in zip(sums, added, strict=True)]
+                kept.extend(label.to("cpu", torch.uint8) for label in labels[: max(keep - len(kept), 0)])
+            images += len(batch.masks)
+        value = float(loss.value(sums)) if sums is not None else None
+        if value is not None and not torch.isfinite(torch.tensor(value)):
+            value = None
+        return Evaluation(matrix.compute().cpu(), value, images, tuple(kept))
+
+
+def _at_mask_resolution(logits: Tensor, masks: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+    """Yield logits and masks of equal size: all together where the masks are alike, else one by one."""
+    alike = len({mask.shape for mask in masks}) == 1
+    groups = [(logits, masks)] if alike else [(logits[i : i + 1], masks[i : i + 1]) for i in range(len(masks))]
+    for part, group in groups:
+        stacked = torch.stack(tuple(group))
+        yield resize_logits(part, (stacked.shape[-2], stacked.shape[-1])), stacked
+
+
+def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize logits ``(N, C, H, W)`` bilinearly to another height and width."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+class Predictor:
+    """Runs a model on bytes: normalised, in evaluation mode, in the run's precision.
+
+    Args:
+        model: The model, on its device.
+        normalise: Maps bytes to the model's input.
+        device: Where both are.
+        dtype: Autocast's type; None computes in float32.
+        channels_last: Whether images are laid out with channels last.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        normalise: nn.Module,
+        *,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        channels_last: bool,
+    ) -> None:
+        self.model = model
+        self.normalise = normalise
+        self.device = device
+        self.dtype = dtype
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Map uint8 images to float32 logits in whatever mode the model is."""
+        moved = images.to(self.device, non_blocking=True)
+        prepared = self.normalise(moved).contiguous(memory_format=self.layout)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            logits: Tensor = self.model(prepared)
+        return logits.float()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images to float32 logits with the model in evaluation mode."""
+        self.model.eval()
+        return self.logits(images)

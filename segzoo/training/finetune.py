@@ -1,0 +1,125 @@
+"""``finetune``: a recipe becomes a run directory. Torch is imported once the directory is locked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segzoo.environment import collect
+from segzoo.errors import Interrupted, NotAvailable, SegzooError
+from segzoo.plugins import default_registry, loaded_plugins
+from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
+from segzoo.training.rundir import RunDirectory, RunRecord, is_complete, now, open_run
+from segzoo.training.signals import stop_on_signals
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, to be read.
+
+    Args:
+        folder: The directory.
+    """
+
+    folder: Path
+
+    @property
+    def report(self) -> Path:
+        """The page that tells everything."""
+        return self.folder / "report.html"
+
+    @property
+    def samples(self) -> Path:
+        """The picture of images, targets and predictions."""
+        return self.folder / "figures" / "samples.png"
+
+    @property
+    def model(self) -> Path:
+        """The folder with the best weights and their description."""
+        return self.folder / "model"
+
+    @property
+    def record(self) -> RunRecord | None:
+        """What ``run.json`` holds."""
+        return RunDirectory(self.folder).record()
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``, one for each epoch."""
+        return RunDirectory(self.folder).rows()
+
+
+def finetune(
+    recipe: Recipe,
+    *,
+    out: Path | str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Train a recipe.
+
+    Args:
+        recipe: The recipe, resolved or not.
+        out: The run directory; ``runs/<name>`` in the current directory where it is None.
+        device: ``auto``, or a torch device.
+        resume: Go on with the run that is there; where there is none, start it.
+        overwrite: Delete the run that is there.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        SegzooError: If recipe, data, device or training is at fault.
+    """
+    _refuse_processes()
+    resolved = resolve_recipe(recipe, default_registry())
+    folder = Path(out) if out is not None else Path("runs") / resolved.name
+    if resume and not overwrite and is_complete(folder, resolved):
+        logger.info("%s is finished; nothing to do", folder)
+        return Run(folder)
+    with stop_on_signals() as stop, open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
+        run.write_record(_new_record(resolved))
+        try:
+            from segzoo.training.report import write_report
+            from segzoo.training.session import train_run
+
+            train_run(resolved, run, device=device, stop=stop)
+            run.update_record(status="finished")
+            write_report(folder)
+        except (Interrupted, KeyboardInterrupt):
+            run.update_record(status="interrupted")
+            raise
+        except BaseException as error:
+            text = str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}"
+            run.update_record(status="failed", error=text)
+            raise
+    return Run(folder)
+
+
+def _new_record(recipe: Recipe) -> RunRecord:
+    environment = collect()
+    return RunRecord(
+        started=now(),
+        updated=now(),
+        argv=sys.argv,
+        seed=recipe.train.seed,
+        versions=environment["versions"],
+        machine=environment["machine"],
+        git=environment["git"],
+        plugins=loaded_plugins([recipe.model.name]),
+        recipe_sha256=recipe_sha256(recipe),
+    )
+
+
+def _refuse_processes() -> None:
+    """Refuse to run several copies side by side under a launcher."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size != "1":
+        raise NotAvailable(f"distributed training (WORLD_SIZE={size})")

@@ -1,0 +1,59 @@
+"""What would only go wrong in the first step is found before it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segzoo.errors import UsageFault
+
+
+def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int]) -> None:
+    """Refuse a batch of one image where a batch norm would see a single value per channel, or a layer says no.
+
+    The model runs on the meta device, so nothing is computed.
+
+    Args:
+        model: The model; it is copied.
+        in_channels: Channels of an image.
+        size: Height and width of an image.
+
+    Raises:
+        UsageFault: If there is such a layer; it is named.
+    """
+    trial = copy.deepcopy(model).to("meta").train()
+    running: list[str] = []
+    for name, module in trial.named_modules():
+        module.register_forward_pre_hook(_enter(name, running))
+        module.register_forward_hook(_leave(running))
+    try:
+        trial(torch.empty(1, in_channels, *size, device="meta"))
+    except ValueError as error:
+        raise UsageFault(
+            f"train.batch_size 1: the layer {running[-1] or 'at the top'} cannot train on one image of "
+            f"{size[0]}x{size[1]} pixels: {error}; use a train.batch_size of 2 or more"
+        ) from None
+
+
+def _enter(name: str, running: list[str]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """Return a hook that notes the layer, and refuses one value per channel in a batch norm."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        running.append(name)
+        if isinstance(module, _BatchNorm) and module.training and inputs[0].numel() == inputs[0].shape[1]:
+            raise ValueError("a batch norm would see a single value per channel, of which no statistics can be taken")
+
+    return hook
+
+
+def _leave(running: list[str]) -> Callable[..., None]:
+    """Return a hook that takes the layer off the list again."""
+
+    def hook(*_: object) -> None:
+        running.pop()
+
+    return hook

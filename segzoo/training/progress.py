@@ -1,0 +1,62 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger(__name__)
+
+
+class Display:
+    """Shows steps and epochs on stderr.
+
+    Args:
+        bar: The bar, where stderr is a terminal.
+        total: Steps in the run.
+        done: Steps that were done before.
+        epochs: Epochs in the run.
+    """
+
+    def __init__(self, bar: Progress | None, *, total: int, done: int, epochs: int) -> None:
+        self._bar = bar
+        self._epochs = epochs
+        self._task = bar.add_task("training", total=total, completed=done) if bar else None
+
+    def advance(self) -> None:
+        """Count one step."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Report an epoch's line of ``metrics.jsonl``."""
+        parts = [f"epoch {row['epoch']}/{self._epochs}", f"loss {_number(row['train_loss'])}"]
+        if row["mean_iou"] is not None or row["val_loss"] is not None:
+            parts += [f"val loss {_number(row['val_loss'])}", f"mIoU {_number(row['mean_iou'])}"]
+        parts.append(f"{row['images_per_second']:.1f} images/s")
+        if self._bar is not None and self._task is not None:
+            self._bar.console.print("  ".join(parts), highlight=False)
+        else:
+            logger.info("%s", "  ".join(parts))
+
+
+@contextmanager
+def show_progress(*, total: int, done: int, epochs: int) -> Iterator[Display]:
+    """Show a bar while the block runs, where stderr is a terminal and ``NO_COLOR`` is not set."""
+    if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
+        yield Display(None, total=total, done=done, epochs=epochs)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield Display(bar, total=total, done=done, epochs=epochs)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,212 @@
+"""One run from its recipe to its report: build the parts, restore, train, draw."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from segzoo.build import build_from_spec
+from segzoo.data.draws import derive_seed
+from segzoo.data.loaders import Plan
+from segzoo.data.normalise import Normalise
+from segzoo.data.scan import ScanReport, scan
+from segzoo.data.source import Source, open_source
+from segzoo.data.transforms import build_augmentation
+from segzoo.errors import RecipeError, TrainingError
+from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
+from segzoo.plugins import get_spec
+from segzoo.recipe import Recipe
+from segzoo.recipe.schema import CrossEntropy
+from segzoo.registry import validate_params
+from segzoo.spec import ModelSpec
+from segzoo.training.checkpoint import load_checkpoint
+from segzoo.training.device import choose_device, device_name, set_threads
+from segzoo.training.evaluation import Predictor
+from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
+from segzoo.training.loop import Parts, Trainer
+from segzoo.training.optimizers import build_optimizer
+from segzoo.training.preflight import check_batch_norm
+from segzoo.training.rundir import DataRecord, RunDirectory
+from segzoo.training.signals import StopRequest
+from segzoo.weights import load_pretrained
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = 6
+
+
+def train_run(recipe: Recipe, run: RunDirectory, *, device: str, stop: StopRequest) -> None:
+    """Train a resolved recipe in its run directory and draw its figures.
+
+    Args:
+        recipe: The resolved recipe.
+        run: The locked run directory.
+        device: The device as the user named it.
+        stop: Set by a signal.
+
+    Raises:
+        SegzooError: Whatever is wrong with data, device, weights or training.
+    """
+    chosen = choose_device(device)
+    threads = set_threads(recipe.train.threads)
+    parts, report = build_parts(recipe, chosen)
+    environment = {"device": str(chosen), "threads": threads, "world_size": 1}
+    run.update_record(
+        threads=threads,
+        device=str(chosen),
+        device_name=device_name(chosen),
+        data=DataRecord(fingerprint=report.fingerprint, images=report.images),
+        parameters=sum(parameter.numel() for parameter in parts.model.parameters()),
+    )
+    trainer = Trainer(parts, run, stop, environment)
+    saved = load_checkpoint(run.checkpoints)
+    if saved is not None:
+        _announce(saved["environment"], environment)
+        trainer.restore(saved)
+        logger.info("resumed after step %d of %d", trainer.state.step, parts.total_steps)
+    stop.patient = True
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        raise _explained(error, trainer, recipe) from error
+    run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
+    draw_figures(trainer, run)
+
+
+def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport]:
+    """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here."""
+    spec = get_spec(recipe.model.name)
+    source = open_source(recipe.data, seed=recipe.train.seed)
+    transform = build_augmentation(
+        recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size
+    )
+    class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
+    _check_class_weights(class_weights, source)
+    splits = list(dict.fromkeys(("train", recipe.eval.split)))
+    report = scan(source, splits, num_classes=len(source.classes))
+    plan = Plan(len(source.splits["train"]), recipe.train.batch_size, recipe.train.seed)
+    model = _build_model(recipe, spec, source)
+    if len(plan.keys(0)) == 1:
+        size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
+        check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
+    _configure(recipe, device)
+    layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    predictor = Predictor(
+        model,
+        Normalise(spec.input.mean, spec.input.std).to(device),
+        device=device,
+        dtype=torch.bfloat16 if recipe.train.precision == "bf16" else None,
+        channels_last=recipe.train.channels_last,
+    )
+    parts = Parts(
+        recipe=recipe,
+        spec=spec,
+        source=source,
+        fingerprint=report.fingerprint,
+        model=model,
+        loss=_build_loss(recipe, source, report).to(device),
+        optimizer=build_optimizer(
+            model,
+            recipe.optimizer,
+            scales={"encoder": recipe.transfer.encoder_lr_scale},
+            fused=device.type == "cuda",
+        ),
+        predictor=predictor,
+        transform=transform,
+        plan=plan,
+        device=device,
+    )
+    return parts, report
+
+
+def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
+    """Draw curves, confusion matrix, samples and animation of a finished run."""
+    source, recipe = trainer.parts.source, trainer.parts.recipe
+    names = [entry.name for entry in source.classes]
+    palette = [entry.color or (0, 0, 0) for entry in source.classes]
+    draw_curves(run.figures / "curves.png", run.rows())
+    if trainer.state.best is not None:
+        draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), names)
+        trainer.load_best()
+        score = trainer.evaluate(keep=SAMPLES, limit=SAMPLES)
+        pairs = [source.read(sample) for sample in source.splits[recipe.eval.split][:SAMPLES]]
+        draw_samples(
+            run.figures / "samples.png",
+            [image for image, _ in pairs],
+            [mask for _, mask in pairs],
+            [prediction.numpy() for prediction in score.predictions],
+            palette,
+            names,
+            source.ignore_index,
+        )
+    frames = sorted(run.frames.glob("*.png"))
+    if frames:
+        write_learning_gif(run.figures / "learning.gif", frames)
+
+
+def _build_model(recipe: Recipe, spec: ModelSpec, source: Source) -> nn.Module:
+    torch.manual_seed(derive_seed(recipe.train.seed, "init"))
+    params = validate_params(spec, recipe.model.params)
+    model = build_from_spec(
+        spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels
+    )
+    if recipe.model.weights is not None:
+        loaded = load_pretrained(model, spec, recipe.model.weights, in_channels=recipe.model.in_channels)
+        logger.info("%s", loaded.summary())
+    return model
+
+
+def _configure(recipe: Recipe, device: torch.device) -> None:
+    torch.use_deterministic_algorithms(recipe.train.deterministic, warn_only=True)
+    if device.type == "cuda":
+        # With sizes that do not change, trying the kernels out once pays; the choice may differ from run to run.
+        torch.backends.cudnn.benchmark = not recipe.train.deterministic and recipe.data.image_size is not None
+
+
+def _check_class_weights(weights: Sequence[object], source: Source) -> None:
+    for given in weights:
+        if isinstance(given, tuple) and len(given) != len(source.classes):
+            raise RecipeError(f"class_weights has {len(given)} numbers, but the data has {len(source.classes)} classes")
+
+
+def _build_loss(recipe: Recipe, source: Source, report: ScanReport) -> WeightedSum:
+    weights: list[Sequence[float] | None] = []
+    for term in recipe.loss:
+        match term.class_weights if isinstance(term, CrossEntropy) else None:
+            case "median_frequency":
+                weights.append(
+                    median_frequency_weights(report.class_pixels["train"], report.class_presence["train"])
+                )
+            case "enet":
+                weights.append(enet_weights(report.class_pixels["train"]))
+            case given:
+                weights.append(given)
+    return build_loss(recipe.loss, ignore_index=source.ignore_index, class_weights=weights)
+
+
+def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key) != now[key]]
+    if changed:
+        logger.warning("resuming is not bit for bit: %s", ", ".join(changed))
+
+
+def _explained(error: RuntimeError, trainer: Trainer, recipe: Recipe) -> RuntimeError | TrainingError:
+    """Return the error of a run in words, where it is of a kind that can be said."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        smaller = max(recipe.train.batch_size // 2, 1)
+        return TrainingError(
+            f"out of memory {trainer.describe_step()}; try --set train.batch_size={smaller}, "
+            "a smaller data.image_size, or --set train.precision=bf16"
+        )
+    if "DataLoader worker" in text:
+        return TrainingError(
+            f"a data worker died {trainer.describe_step()}: {text.splitlines()[0]}; go on with --resume, "
+            "--set train.workers=0 loads in the training process"
+        )
+    return error

@@ -1,0 +1,49 @@
+"""SIGINT and SIGTERM as a wish to stop: the step at hand is finished, the state saved, the process ends by name."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from segzoo.errors import Interrupted
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Remembers the signal that asked the run to stop.
+
+    While ``patient`` is unset, or when a second signal comes, the handler raises at once.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.patient = False
+
+    def __bool__(self) -> bool:
+        return self.signum is not None
+
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        """Be the handler of a signal."""
+        again = self.signum is not None
+        self.signum = signum
+        if again or not self.patient:
+            raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Handle SIGINT and SIGTERM inside the block; outside the main thread nothing changes."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {signum: signal.signal(signum, request.handle) for signum in STOPPING}
+    try:
+        yield request
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
