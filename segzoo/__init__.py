@@ -37,7 +37,11 @@ __all__ = [
     "register",
 ]
 
-_NEED_TORCH = {"Run": "segzoo.training.finetune", "create_model": "segzoo.build", "finetune": "segzoo.training.finetune"}
+_NEED_TORCH = {
+    "Run": "segzoo.training.finetune",
+    "create_model": "segzoo.build",
+    "finetune": "segzoo.training.finetune",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -119,7 +119,9 @@ def _line(path: str, problem: ErrorDetails, section: type[BaseModel] | None) -> 
             reason = str(context["error"])
         case _:
             reason = problem["msg"][0].lower() + problem["msg"][1:]
-    value = "" if isinstance(problem["input"], (dict, BaseModel)) else f" = {show(problem['input'])}"
+    # A section whose keys clash is not repeated; the reason names the keys.
+    whole = problem["type"] == "value_error" and isinstance(problem["input"], (dict, BaseModel))
+    value = "" if whole else f" = {show(problem['input'])}"
     return f"{path}{value}: {reason}" if path else reason
 
 

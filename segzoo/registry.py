@@ -254,7 +254,7 @@ class Registry:
     def _unknown(self, name: str) -> UnknownModel | PluginError | MissingDistribution:
         distribution = name.rpartition("/")[0]
         if not distribution:
-            return UnknownModel(name, self.names())
+            return UnknownModel(name, (entry.name for entry in self))
         origins = {entry.distribution for entry in self} | {LOCAL}
         if normalise(distribution) in origins or not _DISTRIBUTION.fullmatch(distribution):
             return UnknownModel(name, self._entries)

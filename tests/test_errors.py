@@ -8,7 +8,15 @@ import signal
 import pytest
 
 from segzoo import errors
-from segzoo.errors import AmbiguousModel, Interrupted, NotAvailable, SegzooError, UnknownModel, UnknownName, did_you_mean
+from segzoo.errors import (
+    AmbiguousModel,
+    Interrupted,
+    NotAvailable,
+    SegzooError,
+    UnknownModel,
+    UnknownName,
+    did_you_mean,
+)
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SegzooError)]
 

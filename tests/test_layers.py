@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "torchvision", "torchmetrics", "numpy", "segmentation_models_pytorch", "timm", "albumentations", "cv2"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "numpy",
+    "segmentation_models_pytorch",
+    "timm",
+    "albumentations",
+    "cv2",
+}
 
 
 def read_table() -> tuple[list[str], int]:

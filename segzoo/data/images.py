@@ -160,7 +160,7 @@ def _look_up(rgb: Pixels, colors: Sequence[tuple[int, int, int]], complaint: str
     known = _codes(np.array(colors, np.uint8))
     order = np.argsort(known)
     places = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    labels = order[places].astype(np.uint8)
+    labels: Pixels = order[places].astype(np.uint8)
     wrong = known[labels] != codes
     if wrong.any():
         red, green, blue = rgb[wrong][0].tolist()

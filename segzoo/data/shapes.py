@@ -6,6 +6,7 @@ around every object.
 
 from __future__ import annotations
 
+import colorsys
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -33,6 +34,15 @@ PLACES = 3
 
 NOISE = 5.0
 """Standard deviation of the sensor's noise in grey levels."""
+
+HUE_STEP = 0.382
+"""From one class's hue to the next, of a circle of 1: the golden section keeps neighbours apart."""
+
+HUE_SPREAD = 0.04
+"""Standard deviation of an object's hue around its class's."""
+
+ANY_HUE = 0.1
+"""Share of objects whose hue says nothing."""
 
 Floats = NDArray[np.float32]
 Outline = list[Floats]
@@ -108,7 +118,7 @@ def draw_scene(seed: int, *, size: tuple[int, int], num_classes: int, ignore_ind
         The image, uint8 ``(H, W, 3)`` in RGB, and the mask, uint8 ``(H, W)``.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    ground = rng.uniform(40, 215, 3)
+    ground = _muted(rng)
     image = _texture(rng, size, ground)
     mask = np.zeros(size, np.uint8)
     for _ in range(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1)):
@@ -116,7 +126,7 @@ def draw_scene(seed: int, *, size: tuple[int, int], num_classes: int, ignore_ind
         # The place that hides least of other objects: slivers cannot be told from each other.
         areas = [_place(rng, OUTLINES[SHAPES[label]], size) for _ in range(PLACES)]
         area = min(areas, key=lambda candidate: int(np.count_nonzero(mask[candidate > 0])))
-        _paint(rng, image, area, ground)
+        _paint(rng, image, area, _object_color(rng, label, ground))
         mask[area > 0] = label
         mask[cv2.morphologyEx(area, cv2.MORPH_GRADIENT, _NEIGHBOURS) > 0] = ignore_index
     image += rng.standard_normal((*size, 1), dtype=np.float32) * NOISE
@@ -142,7 +152,7 @@ def _place(rng: np.random.Generator, outline: Outline, size: tuple[int, int]) ->
     return area
 
 
-def _paint(rng: np.random.Generator, image: Floats, area: Pixels, ground: NDArray[np.float64]) -> None:
+def _paint(rng: np.random.Generator, image: Floats, area: Pixels, color: NDArray[np.float64]) -> None:
     """Put an object on the image, with soft edges and a shadow that lifts it off what lies below."""
     height, width = area.shape
     solid = area.astype(np.float32)
@@ -151,14 +161,25 @@ def _paint(rng: np.random.Generator, image: Floats, area: Pixels, ground: NDArra
     shadow = cv2.warpAffine(cv2.blur(solid, (2 * reach + 1, 2 * reach + 1)), shift, (width, height))
     image *= 1 - 0.45 * shadow[..., None]
     soft = cv2.GaussianBlur(solid, (3, 3), 0.6)
-    image += soft[..., None] * (_texture(rng, (height, width), _contrasting(rng, ground)) - image)
+    image += soft[..., None] * (_texture(rng, (height, width), color) - image)
 
 
-def _contrasting(rng: np.random.Generator, ground: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the one of several colours that is furthest from the ground's."""
-    colors = rng.uniform(20, 235, (4, 3))
+def _muted(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a ground's colour: any hue, little of it."""
+    return _rgb(rng.uniform(), rng.uniform(0, 0.3), rng.uniform(0.25, 0.85))
+
+
+def _object_color(rng: np.random.Generator, label: int, ground: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a colour that hints at the class: most objects are near their class's hue, some have any."""
+    own = label * HUE_STEP + rng.normal(0, HUE_SPREAD)
+    hue = rng.uniform() if rng.uniform() < ANY_HUE else own
+    colors = np.stack([_rgb(hue, rng.uniform(0.55, 1), value) for value in rng.uniform(0.3, 1, 3)])
     furthest: NDArray[np.float64] = colors[np.abs(colors - ground).sum(axis=1).argmax()]
     return furthest
+
+
+def _rgb(hue: float, saturation: float, value: float) -> NDArray[np.float64]:
+    return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
 def _texture(rng: np.random.Generator, size: tuple[int, int], color: NDArray[np.float64]) -> Floats:

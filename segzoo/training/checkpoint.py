@@ -43,11 +43,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, best: bool) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    fresh = folder / FRESH
-    write_atomic(fresh, bytes(payload) + MARK + sha256_bytes(payload).encode())
+    waiting, fresh, last = folder / "fresh.partial", folder / FRESH, folder / LAST
+    write_atomic(waiting, bytes(payload) + MARK + sha256_bytes(payload).encode())
+    # A state that says it is the best one must not be found before best.pt is there.
     if best:
-        _link(fresh, folder / BEST)
-    last = folder / LAST
+        _link(waiting, folder / BEST)
+    waiting.replace(fresh)
     if last.exists():
         last.replace(folder / PREVIOUS)
     fresh.replace(last)

@@ -31,7 +31,11 @@ def check_run(recipe: Recipe) -> int:
     build_augmentation(recipe.augment, ignore_index=recipe.data.ignore_index, image_size=recipe.data.image_size)
     # Some encoders cannot be built on the meta device, all can be moved there.
     model = build_from_spec(spec, params, num_classes=len(classes), in_channels=recipe.model.in_channels).to("meta")
-    offline = recipe.data.model_copy(update={"download": False}) if "download" in type(recipe.data).model_fields else recipe.data
+    offline = (
+        recipe.data.model_copy(update={"download": False})
+        if "download" in type(recipe.data).model_fields
+        else recipe.data
+    )
     try:
         open_source(offline, seed=recipe.train.seed)
     except DataError as error:

@@ -81,9 +81,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here."""
     spec = get_spec(recipe.model.name)
     source = open_source(recipe.data, seed=recipe.train.seed)
-    transform = build_augmentation(
-        recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size
-    )
+    transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
     class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
     _check_class_weights(class_weights, source)
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
@@ -152,9 +150,7 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
 def _build_model(recipe: Recipe, spec: ModelSpec, source: Source) -> nn.Module:
     torch.manual_seed(derive_seed(recipe.train.seed, "init"))
     params = validate_params(spec, recipe.model.params)
-    model = build_from_spec(
-        spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels
-    )
+    model = build_from_spec(spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels)
     if recipe.model.weights is not None:
         loaded = load_pretrained(model, spec, recipe.model.weights, in_channels=recipe.model.in_channels)
         logger.info("%s", loaded.summary())
@@ -179,9 +175,7 @@ def _build_loss(recipe: Recipe, source: Source, report: ScanReport) -> WeightedS
     for term in recipe.loss:
         match term.class_weights if isinstance(term, CrossEntropy) else None:
             case "median_frequency":
-                weights.append(
-                    median_frequency_weights(report.class_pixels["train"], report.class_presence["train"])
-                )
+                weights.append(median_frequency_weights(report.class_pixels["train"], report.class_presence["train"]))
             case "enet":
                 weights.append(enet_weights(report.class_pixels["train"]))
             case given:

@@ -1,0 +1,101 @@
+"""Devices are the ones that are there; anything else is refused with a list of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from segzoo.errors import DeviceError
+from segzoo.training.device import available_devices, choose_device, device_name, set_threads
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what accelerators the machine has."""
+    fake_gpus(monkeypatch, 0)
+
+
+def fake_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let torch tell of ``count`` GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Put torch's number of threads back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1", "mps", "meta", "xpu"])
+def test_absent_device_is_refused(name: str) -> None:
+    """A device that torch knows and the machine lacks is exit 3; the message says what is there."""
+    with pytest.raises(DeviceError, match=f"the device '{name}' is not here; there is cpu") as caught:
+        choose_device(name)
+
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("name", ["gpu", "", "Cpu", "cuda:", "0", "auto:0"])
+def test_unknown_name_is_refused(name: str) -> None:
+    """What torch has no device for is exit 3, too, and so is the empty name."""
+    with pytest.raises(DeviceError, match=f"no device is named '{name}'; there is cpu") as caught:
+        choose_device(name)
+
+    assert caught.value.exit_code == 3
+
+
+def test_index_beyond_the_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two GPUs the third is refused, and the message lists the two."""
+    fake_gpus(monkeypatch, 2)
+
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert choose_device("cuda") == torch.device("cuda")
+    with pytest.raises(DeviceError, match="the device 'cuda:2' is not here; there is cuda, cuda:0, cuda:1, cpu"):
+        choose_device("cuda:2")
+
+
+def test_auto_takes_the_first_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU before Apple's, either before the CPU."""
+    fake_gpus(monkeypatch, 1)
+    assert choose_device("auto").type == "cuda"
+
+    fake_gpus(monkeypatch, 0)
+    assert choose_device("auto") == torch.device("cpu")
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert available_devices() == ["mps", "cpu"]
+    assert choose_device("auto").type == "mps"
+
+
+def test_cpu_is_always_there() -> None:
+    """The last of the devices works, under its own name."""
+    assert available_devices()[-1] == "cpu"
+    assert device_name(choose_device("cpu")) == "cpu"
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_are_set_and_returned() -> None:
+    """A number is taken as it is; without one the process takes the cores it may use."""
+    assert set_threads(3) == torch.get_num_threads() == 3
+
+    assert set_threads(None) == torch.get_num_threads() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_where_cores_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system that does not tell a process's cores, all of the machine's are taken, at least one."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert set_threads(None) == torch.get_num_threads() == 2
+
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert set_threads(None) == torch.get_num_threads() == 1
