@@ -120,6 +120,7 @@ def test_problems_are_counted_past_a_limit() -> None:
     lines = told(Root, {f"key{index}": index for index in range(12)}).splitlines()
     assert len(lines) == MAX_PROBLEMS + 1
     assert lines[-1] == f"and {12 - MAX_PROBLEMS} more"
+    assert len(told(Root, {f"key{index}": index for index in range(MAX_PROBLEMS)}).splitlines()) == MAX_PROBLEMS
 
 
 def test_many_problems_are_told_in_time() -> None:
@@ -201,7 +202,7 @@ def test_section_at_needs_a_known_tag() -> None:
         (int, False),
         (str | int, False),
         (tuple[str, ...], False),
-        (None, False),
+        (type(None), False),
     ],
 )
 def test_takes_only_text(annotation: Any, *, text: bool) -> None:
@@ -212,5 +213,6 @@ def test_takes_only_text(annotation: Any, *, text: bool) -> None:
 def test_show_shortens() -> None:
     """Values appear as JSON; a long one is cut, and what is not JSON still appears."""
     assert show({"a": [1, None, "ü"]}) == '{"a": [1, null, "ü"]}'
+    assert show("x" * 78) == '"' + "x" * 78 + '"', "80 characters are shown whole"
     assert show("x" * 500) == '"' + "x" * 78 + "…"
     assert show({1, 2}) == "{1, 2}"

@@ -97,11 +97,12 @@ def test_all_wrong_prediction() -> None:
     assert per_class_iou(matrix).tolist() == per_class_dice(matrix).tolist() == [0, 0, 0]
 
 
-def test_rows_are_the_target() -> None:
-    """A class that is predicted but never true is a miss of the predicted class and keeps the accuracy of the rest."""
+def test_class_that_is_only_predicted_counts() -> None:
+    """A class that is predicted and never true is not absent: its score is 0 and enters the mean."""
     matrix = torch.tensor([[6, 2], [0, 0]])
 
     assert per_class_iou(matrix).tolist() == [0.75, 0]
+    assert mean_iou(matrix) == 0.375
     assert pixel_accuracy(matrix) == 0.75
 
 

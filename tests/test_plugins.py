@@ -104,6 +104,11 @@ def test_names_are_known_without_running_plugin_code(install: Install, tmp_path:
             "Weights: ulr = \"https://x/y\": unknown key. Did you mean 'url'?",
         ),
         (
+            "from pydantic import BaseModel\nclass Own(BaseModel):\n    name: int\nOwn()",
+            "bad_seg:SPEC",
+            "ValidationError: 1 validation error for Own\nname\n  Field required",
+        ),
+        (
             "class Mute(Exception):\n    def __str__(self):\n        return None\nraise Mute",
             "bad_seg:SPEC",
             "Mute",
@@ -237,7 +242,7 @@ def test_plugins_can_be_left_out(offer: Install, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SEGZOO_PLUGINS", setting)
     assert plugins() == []
     assert len(segzoo.list_models()) == len(BUILTIN_SPECS)
-    with pytest.raises(PluginError, match="'acme-seg' is installed, but no models of it are loaded.*SEGZOO_PLUGINS"):
+    with pytest.raises(PluginError, match=r"'acme-seg' is installed, but no models of it are loaded.*SEGZOO_PLUGINS"):
         segzoo.get_spec("acme-seg/unet_lite")
 
 
@@ -277,7 +282,7 @@ def test_strict_plugins_raise_at_once(offer: Install, install: Install, monkeypa
     assert [row.status for row in plugins()] == ["ok"]
     install("bad-seg", {"lite": "bad_seg:SPEC"}, "raise RuntimeError('no luck')")
     for _ in range(2):
-        with pytest.raises(PluginError, match="bad-seg/lite .* is broken: RuntimeError: no luck"):
+        with pytest.raises(PluginError, match=r"bad-seg/lite .* is broken: RuntimeError: no luck"):
             default_registry()
     done = segzoo_command("show", "segnet")
     assert (done.returncode, done.stdout) == (3, "")

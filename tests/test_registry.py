@@ -352,7 +352,7 @@ def test_wrong_params_are_refused(params: dict[str, Any], message: str) -> None:
 
 def test_params_inside_a_document_have_their_whole_path() -> None:
     """A recipe's error names the path in the recipe."""
-    with pytest.raises(ParamsError, match="lite: model.params.widht = 3: unknown key. Did you mean 'width'"):
+    with pytest.raises(ParamsError, match=r"lite: model.params.widht = 3: unknown key. Did you mean 'width'"):
         validate_params(make("lite"), {"widht": 3}, under="model.params")
 
 

@@ -48,7 +48,8 @@ class Commands(TyperGroup):
 
 def report_error(message: str) -> None:
     """Print a message on stderr, in red on a terminal."""
-    typer.secho(f"error: {message}", err=True, fg=None if plain(sys.stderr) else typer.colors.RED)
+    text = f"error: {message}"
+    typer.echo(text if plain(sys.stderr) else typer.style(text, fg=typer.colors.RED), err=True)
 
 
 def plain(stream: Any) -> bool:  # noqa: ANN401 - a text stream

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
@@ -284,25 +286,52 @@ class _Loader(DataLoader[T], Generic[T]):
             num_workers=workers,
             collate_fn=_same,
             pin_memory=pin_memory,
-            timeout=WORKER_TIMEOUT_S if workers else 0,
             worker_init_fn=_init_worker,
             generator=torch.Generator(),  # else each iterator would draw from the global one
         )
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
         batches = super().__iter__()
+        workers = getattr(batches, "_workers", ())
         try:
-            for batch in batches:
+            while True:
+                with _killed_when_late(workers):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
                 if isinstance(batch, SegzooError):
                     raise batch
                 yield self._finish(batch)
-        except RuntimeError:
-            for worker in getattr(batches, "_workers", ()):
-                # A stopped worker would be waited for without end. Each death is reported as an error once more.
+        except (RuntimeError, OSError, EOFError) as error:
+            if not workers:
+                raise
+            for worker in workers:
+                # torch answers a death with an error wherever the process is; it has been told of one already.
                 with suppress(RuntimeError):
                     worker.kill()
                     worker.join()
-            raise
+            # A death while memory is handed over shows as a broken connection.
+            raise (
+                error if isinstance(error, RuntimeError) else RuntimeError(f"DataLoader worker lost: {error}")
+            ) from error
+
+
+@contextmanager
+def _killed_when_late(workers: Sequence[BaseProcess]) -> Iterator[None]:
+    """Turn workers that hang into workers that died, which torch reports as a RuntimeError.
+
+    torch's own timeout does not cover the handing over of memory, for which a worker must be awake.
+    """
+    if not workers:
+        yield
+        return
+    timer = threading.Timer(WORKER_TIMEOUT_S, lambda: [worker.kill() for worker in workers])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _same(batch: Any) -> Any:  # noqa: ANN401 - batches come collated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
@@ -58,12 +59,13 @@ def check_requirements(requirements: Iterable[str]) -> None:
             installed = version(requirement.name)
         except PackageNotFoundError:
             raise MissingDistribution(
-                f"requires {text!r}, but {requirement.name} is not installed; install it with: pip install '{text}'"
+                f"requires {text!r}, but {requirement.name} is not installed; "
+                f"install it with: pip install {shlex.quote(text)}"
             ) from None
         if not requirement.specifier.contains(installed, prereleases=True):
             raise MissingDistribution(
                 f"requires {text!r}, but {requirement.name} {installed} is installed; "
-                f"change it with: pip install '{text}'"
+                f"change it with: pip install {shlex.quote(text)}"
             )
 
 

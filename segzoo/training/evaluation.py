@@ -31,7 +31,7 @@ class Evaluation:
     predictions: tuple[Tensor, ...]
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - a wish that was granted, no error
     """The evaluation was asked to stop."""
 
 

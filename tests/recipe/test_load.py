@@ -121,6 +121,12 @@ def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
     assert time.monotonic() - start < 2
 
 
+def test_limit_is_exact(write: Write) -> None:
+    """A recipe of exactly the limit is read, one more byte is not."""
+    assert load_recipe(write(json.dumps(SMALL).ljust(MAX_BYTES))).name == "small"
+    assert refusal(write(json.dumps(SMALL).ljust(MAX_BYTES + 1))).startswith("larger than")
+
+
 def test_largest_file_is_refused_in_time(write: Write) -> None:
     """As many wrong keys as a file may hold give one short message at once."""
     keys = {f"k{index}": 1 for index in range(MAX_BYTES // 14)}
@@ -168,6 +174,8 @@ def test_missing_file_gets_a_suggestion(write: Write, tmp_path: Path, monkeypatc
     assert str(caught.value) == f"no recipe file {tmp_path / 'zzz.json'}."
     with pytest.raises(RecipeError, match=r"no recipe file nowhere/recipe.json\.$"):
         load_recipe("nowhere/recipe.json")
+    with pytest.raises(RecipeError, match=r"no recipe file nowhere/quikstart\. Did you mean 'quickstart'\?$"):
+        load_recipe("nowhere/quikstart")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match=r"no recipe file quickstart.jsn\. Did you mean 'quickstart'"):
         load_recipe("quickstart.jsn")
@@ -259,6 +267,6 @@ def test_checksum_is_that_of_the_content(write: Write) -> None:
 
 def test_parse_recipe_names_its_source() -> None:
     """What did not come from a file has a name, too."""
-    with pytest.raises(RecipeError, match="^run.json: not a recipe: "):
+    with pytest.raises(RecipeError, match=r"^run.json: not a recipe: "):
         parse_recipe(b"{", "run.json")
     assert parse_recipe(b'{"a": [1.5, "\xc3\xbc", null]}', "x") == {"a": [1.5, "ü", None]}

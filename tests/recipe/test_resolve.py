@@ -167,7 +167,7 @@ def test_images_below_the_models_size_are_refused(zoo: Registry, size: list[int]
 
 def test_aux_weight_needs_auxiliary_outputs(zoo: Registry) -> None:
     """A weight that nothing would read is refused."""
-    with pytest.raises(RecipeError, match="train.aux_weight is set, but lite has no auxiliary output; leave it out"):
+    with pytest.raises(RecipeError, match=r"train.aux_weight is set, but lite has no auxiliary output; leave it out"):
         resolve(zoo, "train.aux_weight=0.4")
     assert resolve(zoo, "model.name=deep", "train.aux_weight=0.4").train.aux_weight == 0.4
 
@@ -183,10 +183,11 @@ def test_met_requirements_pass(zoo: Registry, requirement: str) -> None:
 @pytest.mark.parametrize(
     ("requirement", "message"),
     [
-        ("no-such-package", "no-such-package is not installed; install it with: pip install 'no-such-package'"),
+        ("no-such-package", "no-such-package is not installed; install it with: pip install no-such-package"),
         ("no-such-package>=1", "no-such-package is not installed; install it with: pip install 'no-such-package>=1'"),
+        ('no-such-package; python_version > "3"', """: pip install 'no-such-package; python_version > "3"'"""),
         ("pydantic>=99", " is installed; change it with: pip install 'pydantic>=99'"),
-        ("pydantic==0.1", " is installed; change it with: pip install 'pydantic==0.1'"),
+        ("pydantic==0.1", " is installed; change it with: pip install pydantic==0.1"),
     ],
 )
 def test_unmet_requirements_are_the_environments_fault(zoo: Registry, requirement: str, message: str) -> None:

@@ -40,6 +40,27 @@ def test_single_value_is_refused_with_the_layer() -> None:
         Narrow()(torch.rand(1, 3, 8, 8))
 
 
+class Picky(nn.Sequential):
+    """Refuses a single image, like pyramid pooling, after a layer in it has run."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the layers, then refuse."""
+        features: Tensor = super().forward(image)
+        if self.training and len(features) == 1:
+            raise ValueError("at least 2 images, got 1")
+        return features
+
+
+def test_layer_that_refuses_by_itself_is_named() -> None:
+    """The layer in the message is the one that said no, not the last one that ran inside it."""
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Picky(nn.Conv2d(3, 3, 1)))
+
+    with pytest.raises(
+        UsageFault, match="the layer 1 cannot train on one image of 8x4 pixels: at least 2 images, got 1"
+    ):
+        check_batch_norm(model, in_channels=3, size=(8, 4))
+
+
 def test_more_than_one_value_passes() -> None:
     """A larger image gives the same batch norm statistics to take."""
     check_batch_norm(Narrow(), in_channels=3, size=(8, 16))

@@ -38,8 +38,8 @@ from segzoo.training.rundir import open_run
 with open_run(Path(sys.argv[1]), load_recipe(Path(sys.argv[2])), resume=False, overwrite=False) as run:
     run.record_path.write_text("{}")
     child = os.fork() if "with-child" in sys.argv else -1
-    if child != 0:
-        print(child, flush=True)
+    if child <= 0:
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
@@ -102,7 +102,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def held(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Let another process hold a run directory; return it and the child that it forked, if it was asked to."""
+    """Let another process hold a run directory; return it, and the id of the child it forked if it was asked to."""
     path = folder.with_suffix(".json")
     path.write_text(recipe_json(recipe()))
     command = [sys.executable, "-c", HOLD, str(folder), str(path), *arguments]
@@ -387,6 +387,15 @@ def test_a_usage_fault_never_takes_a_checkpoint(tmp_path: Path) -> None:
 
     assert (run.checkpoints / "last.pt").exists()
     assert run.rows() == [{"epoch": 1}]
+
+
+def test_a_usage_fault_keeps_an_earlier_attempt(tmp_path: Path) -> None:
+    """A run that was stopped before its first checkpoint is not taken away by the next attempt's fault."""
+    fail(tmp_path / "a", Interrupted(signal.SIGINT, "x"))
+
+    fail(tmp_path / "a", UsageFault("x"))
+
+    assert RunDirectory(tmp_path / "a").record() is not None
 
 
 def test_directory_is_free_after_a_fault(tmp_path: Path) -> None:

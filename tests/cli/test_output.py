@@ -1,0 +1,96 @@
+"""Drawn on a terminal, plain everywhere else."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from typer.testing import Result
+
+from segzoo.cli import plain
+from segzoo.cli.output import print_rows, print_table
+
+ESCAPE = "\x1b["
+
+
+def test_terminal_gets_tables_and_boxes(terminal: Callable[..., str]) -> None:
+    """A person at a terminal sees rich's tables and help."""
+    assert "┃" in terminal("list", "segzoo/*")
+    assert "╭" in terminal("--help")
+
+
+def test_errors_on_a_terminal_are_red(terminal: Callable[..., str]) -> None:
+    """The message stands out, and is still one message."""
+    shown = terminal("show", "segnt")
+    assert shown.startswith(f"{ESCAPE}31merror: no model named 'segnt'.")
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("words", [["list", "segzoo/*"], ["--help"], ["show", "segnt"], ["recipe", "valdate"]])
+def test_no_color_is_plain_on_a_terminal(terminal: Callable[..., str], words: list[str]) -> None:
+    """``NO_COLOR`` takes boxes away, too."""
+    shown = terminal(*words, NO_COLOR="1")
+    assert len(shown) > 10
+    assert ESCAPE not in shown
+    assert not set("┃╭│━") & set(shown)
+
+
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["show", "segnet"], ["show", "segnt"], ["recipe", "valdate"]])
+def test_piped_output_is_plain(run: Callable[..., Result], words: list[str]) -> None:
+    """A program that reads along meets text."""
+    result = run(*words)
+    assert len(result.output) > 10
+    assert ESCAPE not in result.output
+    assert not set("┃╭│━") & set(result.output)
+
+
+def test_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a terminal that can draw, with nobody objecting, gets colour."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert not plain(Terminal())
+    assert plain(io.StringIO())
+    monkeypatch.setenv("TERM", "dumb")
+    assert plain(Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert plain(Terminal())
+
+
+def test_table_of_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns are as wide as their widest cell, a cell is one line, nothing trails."""
+    print_table(("name", "b"), [("x", "two\nlines  and\ttabs"), ("longer", "")])
+    assert capsys.readouterr().out == "name    b\nx       two lines and tabs\nlonger\n"
+
+
+def test_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """The header stands alone."""
+    print_table(("name", "value"), [])
+    assert capsys.readouterr().out == "name  value\n"
+
+
+def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs get the version of the shape, then the rows; letters stay letters."""
+    print_rows([{"name": "Ü", "value": None}])
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"schema_version": 1, "rows": [{"name": "Ü", "value": None}]}
+    assert "Ü" in out
+
+
+def test_reader_that_leaves_early_is_no_error() -> None:
+    """``segzoo list | head -1`` ends without a word."""
+    command = [sys.executable, "-m", "segzoo", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
