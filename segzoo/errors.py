@@ -86,8 +86,8 @@ class RunDirectoryError(UsageFault):
 class NotAvailable(UsageFault):
     """The recipe is valid, but this version does not build what it asks for."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not available in this version")
+    def __init__(self, what: str, *, plural: bool = False) -> None:
+        super().__init__(f"{what} {'are' if plural else 'is'} not available in this version")
 
 
 class EnvironmentFault(SegzooError):  # noqa: N818

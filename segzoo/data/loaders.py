@@ -291,7 +291,8 @@ class _Loader(DataLoader[T], Generic[T]):
         )
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
-        batches = super().__iter__()
+        with _signals_blocked():
+            batches = super().__iter__()
         workers = getattr(batches, "_workers", ())
         try:
             while True:
@@ -317,6 +318,19 @@ class _Loader(DataLoader[T], Generic[T]):
 
 
 @contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start workers that SIGINT and SIGTERM do not reach from the first moment on.
+
+    Both often go to the whole group of processes; the training process needs its workers to finish the step.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _killed_when_late(workers: Sequence[BaseProcess]) -> Iterator[None]:
     """Turn workers that hang into workers that died, which torch reports as a RuntimeError.
 
@@ -339,8 +353,6 @@ def _same(batch: Any) -> Any:  # noqa: ANN401 - batches come collated
 
 
 def _init_worker(worker: int) -> None:
-    """Leave signals, which reach a whole group of processes, to the training process; use one core."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Use one core."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

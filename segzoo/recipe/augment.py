@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import NamedTuple
 
 from segzoo.errors import RecipeError, did_you_mean
+from segzoo.messages import MAX_PROBLEMS
 from segzoo.recipe.schema import AugmentEntry
 
 
@@ -47,9 +49,9 @@ def check_augment(entries: Sequence[AugmentEntry]) -> None:
     """Check the names of transforms and of their arguments; values are checked when the transforms are built.
 
     Raises:
-        RecipeError: One line for each fault, with its path in the recipe and the nearest valid name.
+        RecipeError: One line for each of the first faults, with its path in the recipe and the nearest valid name.
     """
-    faults = list(_faults_of_all(entries, "augment"))
+    faults = list(islice(_faults_of_all(entries, "augment"), MAX_PROBLEMS))
     if faults:
         raise RecipeError("\n".join(faults))
 

@@ -22,7 +22,7 @@ def check_available(recipe: Recipe) -> None:
     """
     missing = list(_missing(recipe))
     if missing:
-        raise NotAvailable(" and ".join(missing))
+        raise NotAvailable(" and ".join(missing), plural=len(missing) > 1)
 
 
 def _missing(recipe: Recipe) -> Iterator[str]:

@@ -12,6 +12,7 @@ from segzoo.spec import Frozen
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelSection(Frozen):
@@ -149,7 +150,7 @@ class Adam(Frozen):
     name: Literal["adam"] = "adam"
     lr: Positive = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
 
 
 class AdamW(Frozen):
@@ -158,7 +159,7 @@ class AdamW(Frozen):
     name: Literal["adamw"] = "adamw"
     lr: Positive = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
 
 
 OptimizerSection = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]

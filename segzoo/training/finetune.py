@@ -13,7 +13,7 @@ from segzoo.environment import collect
 from segzoo.errors import Interrupted, NotAvailable, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
-from segzoo.training.rundir import RunDirectory, RunRecord, is_complete, now, open_run
+from segzoo.training.rundir import RunDirectory, RunRecord, Status, is_complete, now, open_run
 from segzoo.training.signals import stop_on_signals
 
 logger = logging.getLogger(__name__)
@@ -85,22 +85,27 @@ def finetune(
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
     with stop_on_signals() as stop, open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
-        run.write_record(_new_record(resolved))
         try:
-            from segzoo.training.report import write_report
             from segzoo.training.session import train_run
 
-            train_run(resolved, run, device=device, stop=stop)
-            run.update_record(status="finished")
-            write_report(folder)
+            train_run(resolved, run, _new_record(resolved), device=device, overwrite=overwrite, stop=stop)
         except (Interrupted, KeyboardInterrupt):
-            run.update_record(status="interrupted")
+            _close(run, "interrupted")
             raise
         except BaseException as error:
-            text = str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}"
-            run.update_record(status="failed", error=text)
+            _close(run, "failed", str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}")
             raise
+        _close(run, "finished")
     return Run(folder)
+
+
+def _close(run: RunDirectory, status: Status, error: str | None = None) -> None:
+    """Record how the run ended and write its page; a run that never began leaves no trace."""
+    if run.begun:
+        from segzoo.training.report import write_report
+
+        run.update_record(status=status, error=error)
+        write_report(run.folder)
 
 
 def _new_record(recipe: Recipe) -> RunRecord:

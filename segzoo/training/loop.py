@@ -8,7 +8,6 @@ resumed run needs is therefore the model, the optimizer and a few counters.
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import time
 from dataclasses import dataclass
@@ -18,56 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.loaders import Batch, Plan, eval_loader, train_loader
-from segzoo.data.source import Source
-from segzoo.data.transforms import TrainTransform
+from segzoo.data.loaders import Batch, eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
-from segzoo.losses import WeightedSum
-from segzoo.metrics import mean_dice, mean_iou, per_class_iou, pixel_accuracy
-from segzoo.recipe import Recipe
-from segzoo.training.artefact import write_model
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
-from segzoo.training.evaluation import Evaluation, Predictor, Stopped, evaluate
-from segzoo.training.figures import learning_frame
+from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
+from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.optimizers import learning_rates, set_learning_rate
+from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, show_progress
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import learning_rate
 from segzoo.training.signals import StopRequest
-from segzoo.files import write_atomic
-from segzoo.spec import ModelSpec
-
-logger = logging.getLogger(__name__)
 
 CHECK_LOSS_EVERY = 50
 """Steps between two looks at the loss: each look waits for the device."""
-
-PREVIEWS = 21
-PREVIEW_COLUMNS = 7
-PREVIEW_WIDTH = 840
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made of, built and on its device."""
-
-    recipe: Recipe
-    spec: ModelSpec
-    source: Source
-    fingerprint: str
-    model: nn.Module
-    loss: WeightedSum
-    optimizer: torch.optim.Optimizer
-    predictor: Predictor
-    transform: TrainTransform
-    plan: Plan
-    device: torch.device
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps in the run."""
-        wanted = self.recipe.train.epochs * self.plan.batches_per_epoch
-        return min(wanted, self.recipe.train.max_steps or wanted)
 
 
 @dataclass
@@ -147,6 +110,8 @@ class Trainer:
                 if self._epoch_is_over():
                     self._finish_epoch(display)
                 elif self.stop or self._checkpoint_is_due():
+                    self._refuse_bad_state()
+                    self._count_seconds()
                     self._save()
                 if self.stop:
                     self._leave()
@@ -204,6 +169,17 @@ class Trainer:
                 "Lower optimizer.lr, set train.grad_clip, or use train.precision 'fp32'"
             )
 
+    def _refuse_bad_state(self) -> None:
+        """Stop before weights that are not finite can replace good ones."""
+        self._refuse_bad_loss()
+        tensors = itertools.chain(self.parts.model.parameters(), self.parts.model.buffers())
+        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors if tensor.is_floating_point()])
+        if not bool(finite.all()):
+            raise TrainingError(
+                f"the weights are not finite any more {self._describe(self.state.step - 1)}. The last good checkpoint "
+                "is kept. Lower optimizer.lr, or set train.grad_clip"
+            )
+
     def _describe(self, step: int) -> str:
         samples = self.parts.source.splits["train"]
         keys = self.parts.plan.keys(step)
@@ -220,7 +196,7 @@ class Trainer:
 
     def _finish_epoch(self, display: Display) -> None:
         """Validate, write the epoch's line, keep the best weights, save."""
-        self._refuse_bad_loss()
+        self._refuse_bad_state()
         self._count_seconds()
         epoch = math.ceil(self.state.step / self.parts.plan.batches_per_epoch)
         try:
@@ -228,16 +204,25 @@ class Trainer:
         except Stopped:
             self._save()  # the epoch is validated when the run goes on
             self._leave()
-        row = self._row(epoch, score)
+        row = epoch_row(
+            score,
+            names=self.parts.names,
+            epoch=epoch,
+            step=self.state.step,
+            train_loss=float(self._loss_sum) / max(self.state.loss_steps, 1),
+            lr=learning_rates(self.parts.optimizer),
+            images=self.state.epoch_images,
+            seconds=self.state.epoch_seconds,
+        )
         self.state.epochs_done = epoch
         self.state.train_seconds += self.state.epoch_seconds
         self.state.epoch_images, self.state.epoch_seconds = 0, 0.0
         best = score is not None and self._is_best(row)
         if score is not None:
-            self._write_frame(epoch, score)
+            write_frame(self.run.frames, epoch, score.predictions, self.parts.palette)
             if best:
                 self.state.best = {"row": row, "matrix": score.matrix, "images": score.images}
-                self._write_model(row, score)
+                write_best(self.parts, self.run.model, row, score, self.environment)
         self.run.append_row(row)
         self._save(best=best)
         display.epoch(row)
@@ -279,78 +264,11 @@ class Trainer:
             should_stop=lambda: bool(self.stop),
         )
 
-    def _row(self, epoch: int, score: Evaluation | None) -> dict[str, Any]:
-        names = [entry.name for entry in self.parts.source.classes]
-        scores: dict[str, Any] = dict.fromkeys(("val_loss", "mean_iou", "pixel_accuracy", "mean_dice"))
-        per_class: dict[str, float | None] = {}
-        seconds = self.state.epoch_seconds
-        if score is not None:
-            matrix = score.matrix
-            scores = {
-                "val_loss": score.loss,
-                "mean_iou": _finite(mean_iou(matrix)),
-                "pixel_accuracy": _finite(pixel_accuracy(matrix)),
-                "mean_dice": _finite(mean_dice(matrix)),
-            }
-            per_class = dict(zip(names, map(_finite, per_class_iou(matrix).tolist()), strict=True))
-        return {
-            "epoch": epoch,
-            "step": self.state.step,
-            "train_loss": float(self._loss_sum) / max(self.state.loss_steps, 1),
-            **scores,
-            "per_class_iou": per_class,
-            "lr": learning_rates(self.parts.optimizer),
-            "images_per_second": round(self.state.epoch_images / seconds, 2) if seconds > 0 else 0.0,
-            "seconds": round(seconds, 3),
-        }
-
     def _is_best(self, row: dict[str, Any]) -> bool:
         best = self.state.best
         return best is None or (row["mean_iou"] or 0.0) > (best["row"]["mean_iou"] or 0.0)
 
-    def _write_frame(self, epoch: int, score: Evaluation) -> None:
-        palette = [entry.color or (0, 0, 0) for entry in self.parts.source.classes]
-        frame = learning_frame(
-            [prediction.numpy() for prediction in score.predictions],
-            palette,
-            columns=min(PREVIEW_COLUMNS, len(score.predictions)),
-            width=PREVIEW_WIDTH,
-        )
-        self.run.frames.mkdir(exist_ok=True)
-        write_atomic(self.run.frames / f"{epoch:04d}.png", frame)
-
-    def _write_model(self, row: dict[str, Any], score: Evaluation) -> None:
-        parts = self.parts
-        kept = ("epoch", "step", "mean_iou", "pixel_accuracy", "mean_dice", "per_class_iou")
-        write_model(
-            self.run.model,
-            parts.model,
-            recipe=parts.recipe,
-            spec=parts.spec,
-            classes=parts.source.classes,
-            metrics={
-                "split": parts.recipe.eval.split,
-                "images": score.images,
-                "reduction": "one confusion matrix over the split",
-                "resolution": "original mask resolution",
-                "ignore_index": parts.source.ignore_index,
-                **{key: row[key] for key in kept},
-                "absent_classes": [name for name, value in row["per_class_iou"].items() if value is None],
-            },
-            provenance={"data_fingerprint": parts.fingerprint, **self.environment},
-        )
-
     def _save(self, *, best: bool = False) -> None:
-        self._refuse_bad_loss()
-        if not self._epoch_is_over():
-            self._count_seconds()
-        tensors = itertools.chain(self.parts.model.parameters(), self.parts.model.buffers())
-        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors if tensor.is_floating_point()])
-        if not bool(finite.all()):
-            raise TrainingError(
-                f"the weights are not finite any more {self._describe(self.state.step - 1)}. The last good checkpoint "
-                "is kept. Lower optimizer.lr, or set train.grad_clip"
-            )
         self.state.loss_sum = float(self._loss_sum)
         state = {
             "model": self.parts.model.state_dict(),
@@ -368,7 +286,3 @@ class Trainer:
                 f"stopped by a signal after step {self.state.step}; the state is saved in {self.run.folder}, "
                 "go on with --resume",
             )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

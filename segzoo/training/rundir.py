@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from segzoo.environment import GitState, Machine
-from segzoo.errors import EnvironmentFault, RecipeError, RunDirectoryError, UsageFault
+from segzoo.errors import RecipeError, RunDirectoryError
 from segzoo.files import exclusive_lock, write_atomic
 from segzoo.messages import show
 from segzoo.recipe import Recipe, load_recipe, recipe_json
@@ -24,7 +24,6 @@ from segzoo.spec import Frozen
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 LOCK = ".lock"
-FOLDERS = ("checkpoints", "model", "figures")
 MAY_GROW = ("train.epochs", "train.max_steps")
 MAY_CHANGE = ("train.workers",)
 
@@ -76,6 +75,7 @@ class RunDirectory:
         self.model = folder / "model"
         self.figures = folder / "figures"
         self.frames = self.figures / "learning"
+        self.begun = False
 
     def record(self) -> RunRecord | None:
         """Return what ``run.json`` holds, or None where there is none that can be read."""
@@ -83,6 +83,23 @@ class RunDirectory:
             return RunRecord.model_validate_json(self.record_path.read_bytes())
         except (OSError, ValidationError):
             return None
+
+    def begin(self, recipe: Recipe, record: RunRecord, *, overwrite: bool) -> None:
+        """Turn the directory into the run of a recipe; until here nothing of what it held has changed.
+
+        Args:
+            recipe: The resolved recipe.
+            record: What ``run.json`` holds from now on.
+            overwrite: Whether the run that was there is deleted.
+        """
+        if overwrite:
+            self._clear()
+        # The record comes first and goes last: a directory without it was never a run.
+        self.write_record(record)
+        write_atomic(self.recipe_path, recipe_json(recipe))
+        for folder in (self.checkpoints, self.model, self.figures):
+            folder.mkdir(exist_ok=True)
+        self.begun = True
 
     def write_record(self, record: RunRecord) -> None:
         """Replace ``run.json``."""
@@ -119,13 +136,27 @@ class RunDirectory:
             if int(frame.stem) > epoch:
                 frame.unlink()
 
+    def contents(self) -> list[Path]:
+        """Return what the directory holds, hidden files apart, the record last."""
+        if not self.folder.exists():
+            return []
+        found = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        return sorted(found, key=lambda path: (path == self.record_path, path.name))
+
+    def _clear(self) -> None:
+        for path in self.contents():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
 
 @contextmanager
 def open_run(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Iterator[RunDirectory]:
-    """Hold a run directory for writing.
+    """Hold a run directory for writing; :meth:`RunDirectory.begin` then changes it.
 
     Args:
-        folder: The directory; it is made where it is missing.
+        folder: The directory; it is made where it is missing, and removed again where no run began in it.
         recipe: The resolved recipe.
         resume: Go on with the run that is there.
         overwrite: Delete the run that is there.
@@ -146,25 +177,15 @@ def open_run(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> 
     except OSError as error:
         raise RunDirectoryError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
     with exclusive_lock(folder / LOCK):
-        if overwrite:
-            _clear(run)
         # Again, under the lock: another process may have been here first.
         _refuse_existing(run, resume=resume, overwrite=overwrite)
         if resume:
             _check_same(run, recipe)
-        fresh = not _contents(run)
-        for name in FOLDERS:
-            (folder / name).mkdir(exist_ok=True)
-        write_atomic(run.recipe_path, recipe_json(recipe))
         try:
             yield run
-        except (UsageFault, EnvironmentFault):
-            if fresh and not any(run.checkpoints.iterdir()):
-                # Nothing was trained: the next attempt finds no run in its way.
-                _clear(run)
-                if made:
-                    _remove(run)
-            raise
+        finally:
+            if made and not run.begun:
+                _remove(run)
 
 
 def is_complete(folder: Path, recipe: Recipe) -> bool:
@@ -181,47 +202,20 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _contents(run: RunDirectory) -> list[Path]:
-    return sorted(path for path in run.folder.iterdir() if path.name != LOCK) if run.folder.exists() else []
-
-
-def _was_abandoned(run: RunDirectory) -> bool:
-    """Say whether the directory holds no more than a run that was killed before it wrote its record."""
-    unfinished = tuple(f".{path.name}." for path in (run.recipe_path, run.record_path))
-    names = {path.name for path in _contents(run) if not path.name.startswith(unfinished)}
-    folders = names - {run.recipe_path.name}
-    # The folders are made before the recipe is written: one that stands alone was put there by somebody else.
-    ordered = folders == set(FOLDERS) if run.recipe_path.exists() else folders <= set(FOLDERS)
-    return ordered and not any(_holds_something(run.folder / name) for name in folders)
-
-
-def _holds_something(path: Path) -> bool:
-    return not path.is_dir() or any(path.iterdir())
-
-
 def _refuse_existing(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
-    contents = _contents(run)
+    contents = run.contents()
     if not contents:
         return
-    missing = [path.name for path in (run.recipe_path, run.record_path) if not path.exists()]
-    if missing and not _was_abandoned(run):
+    if run.record() is None:
         raise RunDirectoryError(
-            f"{run.folder} is not a run directory: it holds {contents[0].name!r}, but no {missing[0]}. "
-            "Nothing was changed; choose another --out"
+            f"{run.folder} is not a run directory: it holds {contents[0].name!r}, but no {run.record_path.name} "
+            "of a run. Nothing was changed; choose another --out"
         )
     if not resume and not overwrite:
         raise RunDirectoryError(
             f"the run directory {run.folder} exists; pass --resume to go on, --overwrite to start again, "
             "or choose another --out"
         )
-
-
-def _clear(run: RunDirectory) -> None:
-    for path in _contents(run):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _remove(run: RunDirectory) -> None:

@@ -27,10 +27,11 @@ from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.device import choose_device, device_name, set_threads
 from segzoo.training.evaluation import Predictor
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
-from segzoo.training.loop import Parts, Trainer
+from segzoo.training.loop import Trainer
 from segzoo.training.optimizers import build_optimizer
+from segzoo.training.parts import Parts
 from segzoo.training.preflight import check_batch_norm
-from segzoo.training.rundir import DataRecord, RunDirectory
+from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord
 from segzoo.training.signals import StopRequest
 from segzoo.weights import load_pretrained
 
@@ -39,13 +40,17 @@ logger = logging.getLogger(__name__)
 SAMPLES = 6
 
 
-def train_run(recipe: Recipe, run: RunDirectory, *, device: str, stop: StopRequest) -> None:
+def train_run(
+    recipe: Recipe, run: RunDirectory, record: RunRecord, *, device: str, overwrite: bool, stop: StopRequest
+) -> None:
     """Train a resolved recipe in its run directory and draw its figures.
 
     Args:
         recipe: The resolved recipe.
-        run: The locked run directory.
+        run: The locked run directory; it begins once nothing is left that could be refused.
+        record: What is known of the run so far.
         device: The device as the user named it.
+        overwrite: Whether the run that was there is deleted.
         stop: Set by a signal.
 
     Raises:
@@ -55,16 +60,19 @@ def train_run(recipe: Recipe, run: RunDirectory, *, device: str, stop: StopReque
     threads = set_threads(recipe.train.threads)
     parts, report = build_parts(recipe, chosen)
     environment = {"device": str(chosen), "threads": threads, "world_size": 1}
-    run.update_record(
-        threads=threads,
-        device=str(chosen),
-        device_name=device_name(chosen),
-        data=DataRecord(fingerprint=report.fingerprint, images=report.images),
-        parameters=sum(parameter.numel() for parameter in parts.model.parameters()),
-    )
+    found = {
+        "threads": threads,
+        "device": str(chosen),
+        "device_name": device_name(chosen),
+        "data": DataRecord(fingerprint=report.fingerprint, images=report.images),
+        "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
+    }
+    run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
     trainer = Trainer(parts, run, stop, environment)
     saved = load_checkpoint(run.checkpoints)
-    if saved is not None:
+    if saved is None:
+        run.drop_after(0)
+    else:
         _announce(saved["environment"], environment)
         trainer.restore(saved)
         logger.info("resumed after step %d of %d", trainer.state.step, parts.total_steps)
@@ -72,7 +80,11 @@ def train_run(recipe: Recipe, run: RunDirectory, *, device: str, stop: StopReque
     try:
         trainer.train()
     except RuntimeError as error:
-        raise _explained(error, trainer, recipe) from error
+        reason = _explain(error, trainer, recipe)
+        if reason is None:
+            raise
+        raise TrainingError(reason) from error
+    stop.patient = False  # nothing is left to be saved
     run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
     draw_figures(trainer, run)
 
@@ -125,11 +137,9 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
 def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
     """Draw curves, confusion matrix, samples and animation of a finished run."""
     source, recipe = trainer.parts.source, trainer.parts.recipe
-    names = [entry.name for entry in source.classes]
-    palette = [entry.color or (0, 0, 0) for entry in source.classes]
     draw_curves(run.figures / "curves.png", run.rows())
     if trainer.state.best is not None:
-        draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), names)
+        draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), trainer.parts.names)
         trainer.load_best()
         score = trainer.evaluate(keep=SAMPLES, limit=SAMPLES)
         pairs = [source.read(sample) for sample in source.splits[recipe.eval.split][:SAMPLES]]
@@ -138,8 +148,8 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
             [image for image, _ in pairs],
             [mask for _, mask in pairs],
             [prediction.numpy() for prediction in score.predictions],
-            palette,
-            names,
+            trainer.parts.palette,
+            trainer.parts.names,
             source.ignore_index,
         )
     frames = sorted(run.frames.glob("*.png"))
@@ -189,18 +199,18 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
         logger.warning("resuming is not bit for bit: %s", ", ".join(changed))
 
 
-def _explained(error: RuntimeError, trainer: Trainer, recipe: Recipe) -> RuntimeError | TrainingError:
+def _explain(error: RuntimeError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
         smaller = max(recipe.train.batch_size // 2, 1)
-        return TrainingError(
+        return (
             f"out of memory {trainer.describe_step()}; try --set train.batch_size={smaller}, "
             "a smaller data.image_size, or --set train.precision=bf16"
         )
-    if "DataLoader worker" in text:
-        return TrainingError(
-            f"a data worker died {trainer.describe_step()}: {text.splitlines()[0]}; go on with --resume, "
+    if "DataLoader" in text:
+        return (
+            f"a data worker died or hung {trainer.describe_step()}: {text.splitlines()[0]}; go on with --resume, "
             "--set train.workers=0 loads in the training process"
         )
-    return error
+    return None

@@ -1,7 +1,7 @@
 """Trains in forked children that are killed at chosen places; run as a script by test_resume.py.
 
-Usage: python interrupted_run.py RECIPE OUT PLACE [PLACE …], where a place is ``<method of the trainer>:<count>``: the child
-is killed with SIGKILL right after the method's count-th call in it; ``end`` runs to the end.
+Usage: python interrupted_run.py RECIPE OUT PLACE [PLACE …], where a place is ``<method of the trainer>:<count>``: the
+child is killed with SIGKILL right after the method's count-th call in it; ``end`` runs to the end.
 
 The parent imports everything once and never computes, so that each child begins without the seconds of importing.
 """

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,13 @@ import pytest
 from segzoo.errors import (
     DataError,
     DeviceError,
-    EnvironmentFault,
     Interrupted,
     RunDirectoryError,
-    SegzooError,
-    TrainingError,
     UsageFault,
 )
 from segzoo.recipe import Recipe, load_recipe, recipe_json
 from segzoo.recipe.overrides import apply_overrides
-from segzoo.training.rundir import FOLDERS, DataRecord, RunDirectory, RunRecord, is_complete, now, open_run
+from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord, is_complete, now, open_run
 
 HOLD = """
 import os, sys, time
@@ -36,7 +33,6 @@ from pathlib import Path
 from segzoo.recipe import load_recipe
 from segzoo.training.rundir import open_run
 with open_run(Path(sys.argv[1]), load_recipe(Path(sys.argv[2])), resume=False, overwrite=False) as run:
-    run.record_path.write_text("{}")
     child = os.fork() if "with-child" in sys.argv else -1
     if child <= 0:
         print(os.getpid(), flush=True)
@@ -79,15 +75,16 @@ def record(**changes: Any) -> RunRecord:
 def train(folder: Path, *changes: str, status: str = "finished") -> RunDirectory:
     """Leave a run of the recipe behind."""
     with open_run(folder, recipe(*changes), resume=False, overwrite=False) as run:
-        run.write_record(record(status=status))
+        run.begin(recipe(*changes), record(status=status), overwrite=False)
         run.append_row({"epoch": 1})
         (run.checkpoints / "last.pt").write_bytes(b"state")
     return run
 
 
 def open_again(folder: Path, *changes: str, resume: bool = False, overwrite: bool = False) -> RunDirectory:
-    """Open the directory and leave it at once."""
+    """Begin a run in the directory and leave it at once."""
     with open_run(folder, recipe(*changes), resume=resume, overwrite=overwrite) as run:
+        run.begin(recipe(*changes), record(), overwrite=overwrite)
         return run
 
 
@@ -117,9 +114,10 @@ def held(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str],
 def test_new_run_has_its_folders_and_recipe(tmp_path: Path) -> None:
     """The directory and its parents are made, and the recipe in it is the one that runs."""
     folder = tmp_path / "runs" / "a"
-    with open_run(folder, recipe("train.seed=3"), resume=False, overwrite=False) as run:
-        assert {path.name for path in folder.iterdir()} == {*FOLDERS, "recipe.json", ".lock"}
-        assert load_recipe(run.recipe_path) == recipe("train.seed=3")
+    run = open_again(folder, "train.seed=3")
+
+    assert {path.name for path in run.contents()} == {"recipe.json", "run.json", "checkpoints", "model", "figures"}
+    assert load_recipe(run.recipe_path) == recipe("train.seed=3")
 
 
 def test_existing_run_is_refused(tmp_path: Path) -> None:
@@ -159,7 +157,7 @@ def test_overwrite_deletes_the_run_and_nothing_outside(tmp_path: Path) -> None:
 
     open_again(tmp_path / "a", "train.seed=1", overwrite=True)
 
-    assert list(contents(run.folder)) == ["recipe.json"]
+    assert sorted(contents(run.folder)) == ["recipe.json", "run.json"]
     assert (tmp_path / "data" / "photo.jpg").exists()
 
 
@@ -203,19 +201,23 @@ def test_a_directory_that_is_no_run_is_left_alone(
     assert {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("recipe_written", [False, True])
-@pytest.mark.parametrize(("resume", "overwrite"), [(True, False), (False, True)])
-def test_a_run_killed_before_its_record_is_no_obstacle(
-    tmp_path: Path, recipe_written: bool, resume: bool, overwrite: bool
-) -> None:
-    """Empty folders, a recipe and an unfinished record are what such a kill leaves; the run can start."""
-    for name in FOLDERS:
-        (tmp_path / name).mkdir()
+@pytest.mark.parametrize(("resume", "overwrite"), [(False, False), (True, False), (False, True)])
+def test_a_run_killed_before_its_record_is_no_obstacle(tmp_path: Path, resume: bool, overwrite: bool) -> None:
+    """A lock and an unfinished record are all that such a kill leaves; the run can start."""
+    (tmp_path / ".lock").touch()
     (tmp_path / ".run.json.abc.partial").write_text("{")
-    if recipe_written:
-        (tmp_path / "recipe.json").write_text(recipe_json(recipe()))
 
     assert open_again(tmp_path, resume=resume, overwrite=overwrite).recipe_path.exists()
+
+
+@pytest.mark.parametrize(("resume", "overwrite"), [(True, False), (False, True)])
+def test_a_run_killed_while_it_began_is_no_obstacle(tmp_path: Path, resume: bool, overwrite: bool) -> None:
+    """The record is written first and deleted last, so that what a kill leaves is known to be a run."""
+    run = train(tmp_path / "a")
+    for path in (run.recipe_path, run.metrics_path):
+        path.unlink()
+
+    assert open_again(tmp_path / "a", resume=resume, overwrite=overwrite).recipe_path.exists()
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "link"])
@@ -238,14 +240,13 @@ def test_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, res
     folder = tmp_path / "a"
     with held(folder) as (holder, _):
         before, begin = contents(folder), time.monotonic()
-        with pytest.raises(RunDirectoryError, match="is in use by another" if resume or overwrite else "exists"):
+        with pytest.raises(RunDirectoryError, match="is in use by another"):
             open_again(folder, resume=resume, overwrite=overwrite)
         assert time.monotonic() - begin < 2
         assert contents(folder) == before
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        if resume or overwrite:
-            open_again(folder, resume=resume, overwrite=overwrite)
+        open_again(folder, resume=resume, overwrite=overwrite)
 
 
 def test_second_command_ends_within_seconds(tmp_path: Path) -> None:
@@ -339,21 +340,19 @@ def test_damaged_recipe_is_named(tmp_path: Path) -> None:
     assert run.recipe_path.read_text() == "{"
 
 
-def fail(folder: Path, error: Exception, *, work: Callable[[RunDirectory], object] = lambda _: None) -> None:
-    """Open a new run, let it do some work, and fail in it."""
+def fail(folder: Path, error: Exception, **wishes: bool) -> None:
+    """Open a directory and fail before the run begins."""
 
     def attempt() -> None:
-        with open_run(folder, recipe(), resume=True, overwrite=False) as run:
-            run.write_record(record())
-            work(run)
+        with open_run(folder, recipe(), **({"resume": False, "overwrite": False} | wishes)):
             raise error
 
     with pytest.raises(type(error)):
         attempt()
 
 
-@pytest.mark.parametrize("error", [UsageFault("x"), DataError("x"), EnvironmentFault("x"), DeviceError("x")])
-def test_a_usage_fault_before_training_leaves_no_directory(tmp_path: Path, error: SegzooError) -> None:
+@pytest.mark.parametrize("error", [DataError("x"), DeviceError("x"), Interrupted(signal.SIGINT, "x"), ValueError("x")])
+def test_a_fault_before_the_run_begins_leaves_no_directory(tmp_path: Path, error: Exception) -> None:
     """The next attempt needs neither ``--resume`` nor ``--overwrite``."""
     fail(tmp_path / "a", error)
 
@@ -361,7 +360,7 @@ def test_a_usage_fault_before_training_leaves_no_directory(tmp_path: Path, error
 
 
 def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
-    """An empty directory that the user made is emptied again, not removed."""
+    """An empty directory that the user made is not removed."""
     fail(tmp_path, UsageFault("x"))
 
     assert tmp_path.exists()
@@ -369,33 +368,15 @@ def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
     open_again(tmp_path)
 
 
-@pytest.mark.parametrize("error", [TrainingError("x"), Interrupted(signal.SIGINT, "x"), ValueError("x")])
-def test_other_faults_leave_the_record(tmp_path: Path, error: Exception) -> None:
-    """What went wrong in the run itself is kept for looking at."""
-    fail(tmp_path / "a", error)
+@pytest.mark.parametrize("wish", ["resume", "overwrite"])
+def test_a_fault_before_the_run_begins_keeps_the_run_that_was_there(tmp_path: Path, wish: str) -> None:
+    """A typo costs nothing: ``--overwrite`` deletes once nothing is left that could be refused."""
+    train(tmp_path / "a")
+    before = contents(tmp_path)
 
-    assert RunDirectory(tmp_path / "a").record() is not None
+    fail(tmp_path / "a", DataError("x"), **{wish: True})
 
-
-def test_a_usage_fault_never_takes_a_checkpoint(tmp_path: Path) -> None:
-    """Once something was trained it is kept, in this attempt or in one before."""
-    fail(tmp_path / "a", UsageFault("x"), work=lambda run: (run.checkpoints / "last.pt").write_bytes(b"state"))
-    assert (tmp_path / "a" / "checkpoints" / "last.pt").exists()
-    run = train(tmp_path / "b")
-
-    fail(tmp_path / "b", UsageFault("x"))
-
-    assert (run.checkpoints / "last.pt").exists()
-    assert run.rows() == [{"epoch": 1}]
-
-
-def test_a_usage_fault_keeps_an_earlier_attempt(tmp_path: Path) -> None:
-    """A run that was stopped before its first checkpoint is not taken away by the next attempt's fault."""
-    fail(tmp_path / "a", Interrupted(signal.SIGINT, "x"))
-
-    fail(tmp_path / "a", UsageFault("x"))
-
-    assert RunDirectory(tmp_path / "a").record() is not None
+    assert contents(tmp_path) == before
 
 
 def test_directory_is_free_after_a_fault(tmp_path: Path) -> None:
@@ -454,7 +435,7 @@ def test_drop_after_forgets_later_epochs(tmp_path: Path) -> None:
 
 def test_record_round_trip(tmp_path: Path) -> None:
     """``run.json`` holds every field, a change keeps the others, and what cannot be read is None."""
-    run = open_again(tmp_path / "a")
+    run = RunDirectory(tmp_path)
     assert run.record() is None
     run.update_record(status="failed")  # without a record there is nothing to change
     assert not run.record_path.exists()

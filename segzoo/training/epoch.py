@@ -1,0 +1,106 @@
+"""What an epoch leaves behind: its line, its frame of the animation, and the weights if they are the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from segzoo.files import write_atomic
+from segzoo.metrics import mean_dice, mean_iou, per_class_iou, pixel_accuracy
+from segzoo.training.artefact import write_model
+from segzoo.training.evaluation import Evaluation
+from segzoo.training.figures import learning_frame
+from segzoo.training.parts import Parts
+
+PREVIEWS = 21
+"""Validation images whose predictions the animation shows."""
+
+COLUMNS = 7
+WIDTH = 840
+
+
+def epoch_row(
+    score: Evaluation | None,
+    *,
+    names: Sequence[str],
+    epoch: int,
+    step: int,
+    train_loss: float,
+    lr: Mapping[str, float],
+    images: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return an epoch's line of ``metrics.jsonl``; what is not known or not finite is None.
+
+    Args:
+        score: The validation; None on epochs without one.
+        names: The classes' names by label.
+        epoch: The epoch, from 1.
+        step: Optimizer steps so far.
+        train_loss: Mean loss of the epoch's steps.
+        lr: The last learning rate of each part.
+        images: Images that the epoch trained on.
+        seconds: Seconds that it trained.
+    """
+    scores: dict[str, Any] = dict.fromkeys(("val_loss", "mean_iou", "pixel_accuracy", "mean_dice"))
+    per_class: dict[str, float | None] = {}
+    if score is not None:
+        scores = {
+            "val_loss": score.loss,
+            "mean_iou": _finite(mean_iou(score.matrix)),
+            "pixel_accuracy": _finite(pixel_accuracy(score.matrix)),
+            "mean_dice": _finite(mean_dice(score.matrix)),
+        }
+        per_class = dict(zip(names, map(_finite, per_class_iou(score.matrix).tolist()), strict=True))
+    return {
+        "epoch": epoch,
+        "step": step,
+        "train_loss": train_loss,
+        **scores,
+        "per_class_iou": per_class,
+        "lr": dict(lr),
+        "images_per_second": round(images / seconds, 2) if seconds > 0 else 0.0,
+        "seconds": round(seconds, 3),
+    }
+
+
+def write_frame(
+    folder: Path, epoch: int, predictions: Sequence[Tensor], palette: Sequence[tuple[int, int, int]]
+) -> None:
+    """Keep the predictions of an epoch as a picture, from which a resumed run can rebuild the animation."""
+    folder.mkdir(exist_ok=True)
+    labels = [prediction.numpy() for prediction in predictions]
+    frame = learning_frame(labels, palette, columns=min(COLUMNS, len(labels)), width=WIDTH)
+    write_atomic(folder / f"{epoch:04d}.png", frame)
+
+
+def write_best(
+    parts: Parts, folder: Path, row: Mapping[str, Any], score: Evaluation, environment: Mapping[str, Any]
+) -> None:
+    """Write the weights of an epoch with its scores and what they were taken on and how."""
+    kept = ("epoch", "step", "mean_iou", "pixel_accuracy", "mean_dice", "per_class_iou")
+    write_model(
+        folder,
+        parts.model,
+        recipe=parts.recipe,
+        spec=parts.spec,
+        classes=parts.source.classes,
+        metrics={
+            "split": parts.recipe.eval.split,
+            "images": score.images,
+            "reduction": "one confusion matrix over the split",
+            "resolution": "original mask resolution",
+            "ignore_index": parts.source.ignore_index,
+            **{key: row[key] for key in kept},
+            "absent_classes": [name for name, value in row["per_class_iou"].items() if value is None],
+        },
+        provenance={"data_fingerprint": parts.fingerprint, **environment},
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

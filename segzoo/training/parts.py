@@ -1,0 +1,50 @@
+"""What a run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from segzoo.data.loaders import Plan
+from segzoo.data.source import Source
+from segzoo.data.transforms import TrainTransform
+from segzoo.losses import WeightedSum
+from segzoo.recipe import Recipe
+from segzoo.spec import ModelSpec
+from segzoo.training.evaluation import Predictor
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, built and on its device."""
+
+    recipe: Recipe
+    spec: ModelSpec
+    source: Source
+    fingerprint: str
+    model: nn.Module
+    loss: WeightedSum
+    optimizer: torch.optim.Optimizer
+    predictor: Predictor
+    transform: TrainTransform
+    plan: Plan
+    device: torch.device
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in the run."""
+        wanted = self.recipe.train.epochs * self.plan.batches_per_epoch
+        limit = self.recipe.train.max_steps
+        return wanted if limit is None else min(wanted, limit)
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' names by label."""
+        return [entry.name for entry in self.source.classes]
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        """The classes' colours by label."""
+        return [entry.color or (0, 0, 0) for entry in self.source.classes]
