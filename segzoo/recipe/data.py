@@ -89,6 +89,7 @@ class FolderData(_Folder):
     """Images and masks in two folders, paired by file name."""
 
     format: Literal["folder"] = "folder"
+    root: str = Field(default=".", min_length=1, description="Folder that images, masks and splits lie in.")
     classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=MAX_CLASSES)
     images: str | None = Field(default=None, description="Folder of images; absent is <root>/<split>/images.")
     masks: str | None = Field(default=None, description="Folder of masks; absent is <root>/<split>/masks.")

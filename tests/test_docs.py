@@ -1,0 +1,84 @@
+"""What README and docs/ show is run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segzoo.cli import app
+from segzoo.recipe import Recipe
+from segzoo.recipe.load import parse_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Commands that need what a bare machine lacks are only parsed: data, or minutes.
+NEEDS_MORE = ("camvid", "voc_", "mine", "segzoo finetune quickstart --set train.epochs=2")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Return each command shown after a prompt."""
+    shown = [block for page in PAGES for block in blocks(page, "console")]
+    return sorted(
+        {line[2:].split(" #")[0].strip() for block in shown for line in block.splitlines() if line.startswith("$ ")}
+    )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
+    """The Python of a page runs from top to bottom, in an empty folder."""
+    script = "\n".join(blocks(page, "python"))
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_json_blocks_are_recipes(page: Path) -> None:
+    """Whole recipes on a page are valid."""
+    for block in blocks(page, "json"):
+        data = parse_recipe(block.encode(), page.name)
+        if "recipe_version" in data:
+            Recipe.model_validate_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_exist(command: str, tmp_path: Path) -> None:
+    """A command on a page has its options, and ends well where it needs nothing that this machine lacks."""
+    words = shlex.split(command)
+    assert words[0] == "segzoo"
+    if any(part in command for part in NEEDS_MORE):
+        options = {word for word in words if word.startswith("--")}
+        name = words[1:3] if words[1] == "recipe" else words[1:2]
+        usage = subprocess.run(
+            [sys.executable, "-m", "segzoo", *name, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        assert all(option in usage for option in options)
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of a page is a file."""
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_command_is_in_the_help() -> None:
+    """The application has the commands that the README names."""
+    names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert {"list", "show", "plugins", "env", "recipe", "finetune"} == names

@@ -1,0 +1,364 @@
+"""One run from its recipe to its report, in this process and at a small size."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import segzoo
+from segzoo.errors import (
+    DataError,
+    DeviceError,
+    NotAvailable,
+    RecipeError,
+    RunDirectoryError,
+    TrainingError,
+    UsageFault,
+)
+from segzoo.plugins import default_registry
+from segzoo.recipe import Recipe, load_recipe, resolve_recipe
+from segzoo.training.checkpoint import read_checkpoint, save_checkpoint
+from segzoo.training.dry_run import check_run
+from segzoo.training.finetune import Run, finetune
+from segzoo.training.loop import Trainer
+
+SMALL = (
+    "data.size=[48,64]",
+    "data.image_size=[32,48]",
+    'data.counts={"train":9,"val":3}',
+    "train.batch_size=4",
+    "train.epochs=2",
+    "train.threads=1",
+)
+
+
+def small(*changes: str) -> Recipe:
+    """Return the quickstart recipe at a size of two steps an epoch."""
+    return load_recipe("quickstart", (*SMALL, *changes))
+
+
+@pytest.fixture(autouse=True)
+def _keep_torch_as_it_was() -> Iterator[None]:
+    """Give back the threads and the determinism that a run sets."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a finished run."""
+    return finetune(small(), out=tmp_path_factory.mktemp("runs") / "small", device="cpu")
+
+
+def test_run_directory_is_complete(run: Run) -> None:
+    """Every file of the contract is there, and nothing else."""
+    found = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
+    assert found == {
+        ".lock",
+        "recipe.json",
+        "run.json",
+        "metrics.jsonl",
+        "report.html",
+        *(f"checkpoints/{name}.pt" for name in ("last", "previous", "best")),
+        *(f"model/model.{suffix}" for suffix in ("json", "safetensors")),
+        *(f"figures/{name}" for name in ("curves.png", "confusion.png", "samples.png", "learning.gif")),
+        *(f"figures/learning/000{epoch}.png" for epoch in (1, 2)),
+    }
+
+
+def test_metrics_have_every_key_and_no_nan(run: Run) -> None:
+    """One line for each epoch with the keys of the contract; a number is finite or null."""
+    text = (run.folder / "metrics.jsonl").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert [row["epoch"] for row in run.metrics] == [1, 2]
+    for row in run.metrics:
+        assert set(row) == {
+            *("epoch", "step", "train_loss", "val_loss", "mean_iou", "pixel_accuracy", "mean_dice"),
+            *("per_class_iou", "lr", "images_per_second", "seconds"),
+        }
+        assert set(row["per_class_iou"]) == {"background", "disk", "square", "triangle", "ring"}
+        assert set(row["lr"]) == {"encoder", "decoder", "head"}
+        assert math.isfinite(row["train_loss"])
+
+
+def test_record_tells_what_happened(run: Run) -> None:
+    """run.json holds status, versions, device, threads, data and recipe."""
+    record = run.record
+    assert record is not None
+    assert (record.status, record.error, record.device, record.threads, record.seed) == ("finished", None, "cpu", 1, 0)
+    assert torch.__version__.startswith(str(record.versions["torch"]))
+    assert record.data is not None
+    assert record.data.images == {"train": 9, "val": 3}
+    assert record.parameters == sum(p.numel() for p in segzoo.create_model("fast_scnn", num_classes=5).parameters())
+
+
+def test_recipe_in_the_run_is_resolved_and_runs_again(run: Run, tmp_path: Path) -> None:
+    """The stored recipe has full ids and gives the same weights when it is run."""
+    path = run.folder / "recipe.json"
+    assert json.loads(path.read_text())["model"]["name"] == "segzoo/fast_scnn"
+    again = finetune(load_recipe(path), out=tmp_path / "again", device="cpu")
+    weights = [(each.model / "model.safetensors").read_bytes() for each in (run, again)]
+    assert weights[0] == weights[1]
+
+
+def test_model_is_the_best_epoch_and_can_be_rebuilt(run: Run) -> None:
+    """model.json is enough to build the model, and its weights are those of best.pt."""
+    description = json.loads((run.model / "model.json").read_text())
+    model = segzoo.create_model(
+        description["id"],
+        num_classes=description["num_classes"],
+        in_channels=description["in_channels"],
+        **description["params"],
+    )
+    tensors = load_file(run.model / "model.safetensors")
+    model.load_state_dict(tensors)
+    best = read_checkpoint(run.folder / "checkpoints/best.pt")["model"]
+    assert all(torch.equal(tensors[name], best[name]) for name in best)
+    top = max(run.metrics, key=lambda row: row["mean_iou"])
+    assert description["metrics"]["epoch"] == top["epoch"]
+    assert description["metrics"]["mean_iou"] == top["mean_iou"]
+    assert description["palette"] == [entry["color"] for entry in description["classes"]]
+
+
+def test_finished_run_is_left_alone_on_resume(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--resume on a finished run changes no file and trains nothing."""
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it trained"))
+    assert finetune(small(), out=run.folder, device="cpu", resume=True).folder == run.folder
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()} == before
+
+
+def test_existing_run_is_refused(run: Run) -> None:
+    """Without a wish the run stays."""
+    with pytest.raises(RunDirectoryError, match="exists; pass --resume"):
+        finetune(small(), out=run.folder, device="cpu")
+
+
+def test_longer_run_goes_on(tmp_path: Path) -> None:
+    """More epochs than before continue from the checkpoint, and lines are neither lost nor doubled."""
+    finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
+    run = finetune(small("train.epochs=3"), out=tmp_path / "run", device="cpu", resume=True)
+    assert [(row["epoch"], row["step"]) for row in run.metrics] == [(1, 2), (2, 4), (3, 6)]
+
+
+def test_partial_last_epoch_gets_its_line_and_is_replaced_when_the_run_grows(tmp_path: Path) -> None:
+    """max_steps inside an epoch validates it; a longer run writes that epoch's line anew."""
+    run = finetune(small("train.max_steps=3"), out=tmp_path / "run", device="cpu")
+    assert [(row["epoch"], row["step"]) for row in run.metrics] == [(1, 2), (2, 3)]
+    run = finetune(small("train.max_steps=4"), out=tmp_path / "run", device="cpu", resume=True)
+    assert [(row["epoch"], row["step"]) for row in run.metrics] == [(1, 2), (2, 4)]
+
+
+def test_epochs_without_validation_have_nulls(tmp_path: Path) -> None:
+    """every_epochs leaves validation out, except on the last epoch."""
+    run = finetune(small("train.epochs=3", "eval.every_epochs=2"), out=tmp_path / "run", device="cpu")
+    assert [row["mean_iou"] is None for row in run.metrics] == [True, False, False]
+
+
+def test_seed_decides_everything(run: Run, tmp_path: Path) -> None:
+    """Another seed gives other data, another start and so other weights."""
+    other = finetune(small("train.seed=1"), out=tmp_path / "run", device="cpu")
+    assert (run.model / "model.safetensors").read_bytes() != (other.model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("train.precision=bf16", "train.channels_last=true"),
+        ("train.grad_clip=0.1", 'optimizer={"name":"sgd","lr":0.01}'),
+        ('loss=[{"name":"cross_entropy","class_weights":"median_frequency"},{"name":"dice","weight":0.5}]',),
+        ('loss=[{"name":"cross_entropy","class_weights":"enet","label_smoothing":0.1}]',),
+        ('scheduler={"name":"constant"}',),
+        ("train.deterministic=true", "eval.batch_size=2", "transfer.encoder_lr_scale=0.1"),
+    ],
+    ids=lambda changes: changes[0],
+)
+def test_options_act(run: Run, tmp_path: Path, changes: tuple[str, ...]) -> None:
+    """Each option changes the weights, and the loss stays finite."""
+    other = finetune(small(*changes), out=tmp_path / "run", device="cpu")
+    assert math.isfinite(other.metrics[-1]["train_loss"])
+    assert (run.model / "model.safetensors").read_bytes() != (other.model / "model.safetensors").read_bytes()
+
+
+def test_encoder_learning_rate_is_scaled(tmp_path: Path) -> None:
+    """encoder_lr_scale acts on the encoder's group alone."""
+    run = finetune(small("transfer.encoder_lr_scale=0.1", "train.epochs=1"), out=tmp_path / "run", device="cpu")
+    rates = run.metrics[0]["lr"]
+    assert rates["encoder"] == pytest.approx(0.1 * rates["decoder"])
+    assert rates["head"] == rates["decoder"]
+
+
+def poison(trainer: Trainer, step: int) -> None:
+    """Make the head NaN before a step."""
+    if trainer.state.step == step:
+        with torch.no_grad():
+            for parameter in trainer.parts.model.get_submodule("head").parameters():
+                parameter.fill_(math.nan)
+
+
+def test_non_finite_loss_names_step_and_samples_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stops, its status is failed, and the last good state is what a checkpoint still holds."""
+    train_step: Any = Trainer._train_step
+
+    def poisoned(self: Trainer, batch: Any) -> None:
+        poison(self, 3)
+        train_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_train_step", poisoned)
+    with pytest.raises(TrainingError, match=r"the loss is not finite at step 4 \(epoch 2; samples train-\d+, "):
+        finetune(small("train.epochs=3"), out=tmp_path / "run", device="cpu")
+    monkeypatch.undo()
+    run = Run(tmp_path / "run")
+    assert run.record is not None
+    assert run.record.status == "failed"
+    assert "not finite at step 4" in str(run.record.error)
+    assert run.report.exists()
+    state = read_checkpoint(run.folder / "checkpoints/last.pt")
+    assert state["state"]["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    resumed = finetune(small("train.epochs=3"), out=run.folder, device="cpu", resume=True)
+    assert resumed.record is not None
+    assert resumed.record.status == "finished"
+
+
+def test_bad_weights_behind_a_finite_loss_never_replace_good_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A buffer that overflowed after the loss was taken stops the run before anything is written."""
+    train_step: Any = Trainer._train_step
+
+    def poisoned(self: Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        poison(self, 4)
+
+    monkeypatch.setattr(Trainer, "_train_step", poisoned)
+    with pytest.raises(TrainingError, match="the weights are not finite any more at step 4"):
+        finetune(small(), out=tmp_path / "run", device="cpu")
+    assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["state"]["step"] == 2
+    assert json.loads((tmp_path / "run/model/model.json").read_text())["metrics"]["epoch"] == 1
+
+
+def test_out_of_memory_suggests_a_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the step and half of the batch size."""
+
+    def exhausted(self: Trainer, batch: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "_train_step", exhausted)
+    with pytest.raises(TrainingError, match=r"out of memory at step 1 .* --set train.batch_size=2"):
+        finetune(small(), out=tmp_path / "run", device="cpu")
+
+
+def test_an_error_of_the_code_itself_is_not_dressed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug passes through as it is, and the run is marked as failed."""
+
+    def broken(self: Trainer, batch: Any) -> None:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(Trainer, "_train_step", broken)
+    with pytest.raises(RuntimeError, match=r"^shape mismatch$"):
+        finetune(small(), out=tmp_path / "run", device="cpu")
+    record = Run(tmp_path / "run").record
+    assert record is not None
+    assert (record.status, record.error) == ("failed", "RuntimeError: shape mismatch")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (('data={"format":"camvid","root":"/nowhere"}',), DataError, "data folder /nowhere is missing"),
+        (('loss=[{"name":"cross_entropy","class_weights":[1,2]}]',), RecipeError, "2 numbers, but .* 5 classes"),
+        (("train.batch_size=1",), UsageFault, "batch_size 1: .*global_feature_extractor"),
+        (('augment=[{"name":"HorizontalFlip","p":0.5},{"name":"Rotate","limit":"x"}]',), RecipeError, "augment.1: Rot"),
+    ],
+    ids=str,
+)
+def test_a_fault_found_before_training_leaves_nothing_behind(
+    tmp_path: Path, changes: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    """It is told by name before step 0, and the next attempt finds no run in its way."""
+    recipe = load_recipe("quickstart", (*SMALL[3:], *changes))
+    with pytest.raises(error, match=message):
+        finetune(recipe, out=tmp_path / "run", device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwrite_with_a_fault_keeps_the_old_run(tmp_path: Path) -> None:
+    """A typo in the new recipe does not cost the old run."""
+    run = finetune(small(), out=tmp_path / "run", device="cpu")
+    weights = (run.model / "model.safetensors").read_bytes()
+    with pytest.raises(UsageFault, match="batch_size 1"):
+        finetune(small("train.batch_size=1"), out=run.folder, device="cpu", overwrite=True)
+    assert (run.model / "model.safetensors").read_bytes() == weights
+    assert run.record is not None
+    assert run.record.status == "finished"
+
+
+def test_missing_device_is_named(tmp_path: Path) -> None:
+    """Where there is no such device the message says what there is."""
+    with pytest.raises(DeviceError, match=r"'cuda:99' is not here; there is .*cpu"):
+        finetune(small(), out=tmp_path / "run", device="cuda:99")
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a launcher the copies would overwrite each other: this version says that it cannot."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(NotAvailable, match="distributed training"):
+        finetune(small(), out=tmp_path / "run", device="cpu")
+
+
+def test_resume_announces_another_thread_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Bits depend on the threads, so a change is told."""
+    finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
+    state = tmp_path / "run/checkpoints/last.pt"
+    saved = read_checkpoint(state)
+    saved["environment"]["threads"] = 7
+    save_checkpoint(state.parent, saved, best=False)
+    finetune(small("train.epochs=2"), out=tmp_path / "run", device="cpu", resume=True)
+    assert "resuming is not bit for bit: threads 7 -> 1" in caplog.text
+
+
+def test_damaged_checkpoint_is_announced_and_the_previous_one_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flipped bit in last.pt costs an epoch, not the run."""
+    run = finetune(small(), out=tmp_path / "run", device="cpu")
+    last = run.folder / "checkpoints/last.pt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.unlink()
+    last.write_bytes(content)
+    finetune(small("train.epochs=3"), out=run.folder, device="cpu", resume=True)
+    assert "damaged checkpoint" in caplog.text
+    assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
+
+
+def test_dry_run_counts_parameters_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model is built, absent data is warned of, no weights are touched and no file is written."""
+    monkeypatch.chdir(tmp_path)
+    recipe = resolve_recipe(load_recipe("voc_unet_resnet34"), default_registry())
+    assert check_run(recipe) == 24_553_260
+    assert "the data is not there yet" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_file_holds_every_tensor(tmp_path: Path) -> None:
+    """A finished model holds every tensor of the network, buffers too."""
+    run = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
+    model: nn.Module = segzoo.create_model("fast_scnn", num_classes=5)
+    assert set(load_file(run.model / "model.safetensors")) == set(model.state_dict())
