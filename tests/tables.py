@@ -61,6 +61,7 @@ REFUSED = {
     "ShiftScaleRotate": "Affine does the same with 'translate_percent', 'scale' and 'rotate'",
     "Lambda": _CODE,
     "MaskDropout": "it takes every connected region of labels above 0 for one object",
+    "GridElasticDeform": "it fills what it uncovers with label 0, and has no argument to change that",
     "Morphological": "it grows labels by their number, not by their meaning",
 }
 """Transforms that a recipe cannot use, with the reason that its author is told."""

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing.process import BaseProcess
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from segzoo.data.draws import derive_seed
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, resize
-from segzoo.errors import DataError, RecipeError, SegzooError
-
-WORKER_TIMEOUT_S = 120
-"""A worker that gives no batch for so long hangs."""
+from segzoo.data.workers import WorkerLoader, as_is
+from segzoo.errors import DataError, RecipeError
 
 Key = tuple[int, int]
 """Epoch and position in the split: all that an augmentation depends on, beside the seed."""
-
-T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -135,8 +127,8 @@ def train_loader(
         workers: Processes that load; 0 loads in this one.
         pin_memory: Whether batches lie in page-locked memory, for faster copies to a GPU.
     """
-    dataset = _TrainSet(source, source.splits[split], transform, seed)
-    return _Loader(dataset, _Steps(plan, start, stop), _same, workers=workers, pin_memory=pin_memory)
+    load = _LoadTraining(source, source.splits[split], transform, seed)
+    return WorkerLoader(load, _Steps(plan, start, stop), as_is, workers=workers, pin_memory=pin_memory)
 
 
 def eval_loader(
@@ -161,10 +153,9 @@ def eval_loader(
         limit: How many samples to take from the beginning; None takes all.
     """
     samples = source.splits[split][:limit]
-    batches = [
-        list(range(first, min(first + batch_size, len(samples)))) for first in range(0, len(samples), batch_size)
-    ]
-    return _Loader(_EvalSet(source, samples, image_size), batches, _unpack, workers=workers, pin_memory=False)
+    positions = range(len(samples))
+    keys = [list(positions[first : first + batch_size]) for first in positions[::batch_size]]
+    return WorkerLoader(_LoadEvaluation(source, samples, image_size), keys, _unpack, workers=workers, pin_memory=False)
 
 
 class _Steps:
@@ -181,38 +172,25 @@ class _Steps:
         return len(self._steps)
 
 
-class _BatchSet(Dataset[Any]):
-    """Loads whole batches; what a user is to be told comes back as a value.
+@dataclass(frozen=True)
+class _LoadTraining:
+    source: Source
+    samples: Sequence[Sample]
+    transform: TrainTransform
+    seed: int
 
-    torch would raise a worker's exception anew with its traceback inside the message.
-    """
-
-    def load(self, keys: Sequence[Any]) -> Any:  # noqa: ANN401 - a batch, in a form of the subclass's own
-        raise NotImplementedError
-
-    def __getitems__(self, keys: Sequence[Any]) -> Any:  # noqa: ANN401
-        try:
-            return self.load(keys)
-        except SegzooError as error:
-            return error
-
-
-class _TrainSet(_BatchSet):
-    def __init__(self, source: Source, samples: Sequence[Sample], transform: TrainTransform, seed: int) -> None:
-        self._source, self._samples, self._transform, self._seed = source, samples, transform, seed
-
-    def load(self, keys: Sequence[Key]) -> Batch:
-        names = tuple(self._samples[index].name for _, index in keys)
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        names = tuple(self.samples[index].name for _, index in keys)
         images, masks = zip(*map(self._augmented, keys), strict=True)
         _refuse_sizes(images, names, "train.batch_size")
         return Batch(_stack(images), torch.from_numpy(np.stack(masks)), names)
 
     def _augmented(self, key: Key) -> tuple[Pixels, Pixels]:
         epoch, index = key
-        sample = self._samples[index]
-        image, mask = self._source.read(sample)
+        sample = self.samples[index]
+        image, mask = self.source.read(sample)
         try:
-            return self._transform(image, mask, seed=derive_seed(self._seed, "augment", epoch, index))
+            return self.transform(image, mask, seed=derive_seed(self.seed, "augment", epoch, index))
         except RecipeError as error:
             raise RecipeError(f"{sample.name}: {error}") from error
 
@@ -226,16 +204,18 @@ class _Packed(NamedTuple):
     names: tuple[str, ...]
 
 
-class _EvalSet(_BatchSet):
-    def __init__(self, source: Source, samples: Sequence[Sample], image_size: tuple[int, int] | None) -> None:
-        self._source, self._samples, self._image_size = source, samples, image_size
+@dataclass(frozen=True)
+class _LoadEvaluation:
+    source: Source
+    samples: Sequence[Sample]
+    image_size: tuple[int, int] | None
 
-    def load(self, keys: Sequence[int]) -> _Packed:
-        samples = [self._samples[index] for index in keys]
-        images, masks = zip(*map(self._source.read, samples), strict=True)
+    def __call__(self, keys: Sequence[int]) -> _Packed:
+        samples = [self.samples[index] for index in keys]
+        images, masks = zip(*map(self.source.read, samples), strict=True)
         names = tuple(sample.name for sample in samples)
-        if self._image_size is not None:
-            images = tuple(resize(image, None, self._image_size)[0] for image in images)
+        if self.image_size is not None:
+            images = tuple(resize(image, None, self.image_size)[0] for image in images)
         _refuse_sizes(images, names, "eval.batch_size")
         labels = torch.from_numpy(np.concatenate([mask.ravel() for mask in masks]))
         return _Packed(_stack(images), labels, tuple(mask.shape for mask in masks), names)
@@ -257,102 +237,8 @@ def _stack(images: Sequence[Pixels]) -> Tensor:
 
 
 def _refuse_sizes(images: Sequence[Pixels], names: Sequence[str], key: str) -> None:
-    for image, name in zip(images, names, strict=True):
-        if image.shape != images[0].shape:
-            sizes = [
-                f"{name} {image.shape[0]}x{image.shape[1]}" for name, image in ((names[0], images[0]), (name, image))
-            ]
-            raise DataError(
-                f"images of different sizes in a batch ({', '.join(sizes)}): set data.image_size, or {key} 1"
-            )
-
-
-class _Loader(DataLoader[T], Generic[T]):
-    """A DataLoader over whole batches that raises what workers report and never waits for a worker that hangs."""
-
-    def __init__(
-        self,
-        dataset: _BatchSet,
-        batches: Iterable[list[Any]],
-        finish: Callable[[Any], T],
-        *,
-        workers: int,
-        pin_memory: bool,
-    ) -> None:
-        self._finish = finish
-        super().__init__(
-            dataset,
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=_same,
-            pin_memory=pin_memory,
-            worker_init_fn=_init_worker,
-            generator=torch.Generator(),  # else each iterator would draw from the global one
-        )
-
-    def __iter__(self) -> Iterator[T]:  # type: ignore[override]
-        with _signals_blocked():
-            batches = super().__iter__()
-        workers = getattr(batches, "_workers", ())
-        try:
-            while True:
-                with _killed_when_late(workers):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                if isinstance(batch, SegzooError):
-                    raise batch
-                yield self._finish(batch)
-        except (RuntimeError, OSError, EOFError) as error:
-            if not workers:
-                raise
-            for worker in workers:
-                # torch answers a death with an error wherever the process is; it has been told of one already.
-                with suppress(RuntimeError):
-                    worker.kill()
-                    worker.join()
-            # A death while memory is handed over shows as a broken connection.
-            raise (
-                error if isinstance(error, RuntimeError) else RuntimeError(f"DataLoader worker lost: {error}")
-            ) from error
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Start workers that SIGINT and SIGTERM do not reach from the first moment on.
-
-    Both often go to the whole group of processes; the training process needs its workers to finish the step.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _killed_when_late(workers: Sequence[BaseProcess]) -> Iterator[None]:
-    """Turn workers that hang into workers that died, which torch reports as a RuntimeError.
-
-    torch's own timeout does not cover the handing over of memory, for which a worker must be awake.
-    """
-    if not workers:
-        yield
-        return
-    timer = threading.Timer(WORKER_TIMEOUT_S, lambda: [worker.kill() for worker in workers])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _same(batch: Any) -> Any:  # noqa: ANN401 - batches come collated
-    return batch
-
-
-def _init_worker(worker: int) -> None:
-    """Use one core."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    # One name for each size.
+    sizes = {f"{image.shape[0]}x{image.shape[1]}": name for image, name in zip(images, names, strict=True)}
+    if len(sizes) > 1:
+        found = ", ".join(f"{name} {size}" for size, name in list(sizes.items())[:2])
+        raise DataError(f"images of different sizes in a batch ({found}): set data.image_size, or {key} 1")

@@ -88,5 +88,5 @@ def test_color_masks_need_different_colors() -> None:
 
 def test_formats_to_come_are_named() -> None:
     """A format of the schema that is not built yet is refused by name."""
-    with pytest.raises(NotAvailable, match="data.format 'cityscapes'"):
+    with pytest.raises(NotAvailable, match=r"data\.format 'cityscapes'"):
         classes_of(CityscapesData())

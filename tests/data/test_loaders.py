@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import signal
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.data import loaders
 from segzoo.data.loaders import Batch, EvalBatch, Plan, eval_loader, train_loader
 from segzoo.data.source import Pixels, Sample, Source, open_source
 from segzoo.data.transforms import TrainTransform, build_augmentation
@@ -250,45 +245,3 @@ def test_faults_arrive_in_words(tmp_path: Path, workers: int) -> None:
     (tmp_path / "train/images/a.png").unlink()
     with pytest.raises(DataError, match=r"^\S*a\.png: No such file or directory$"):
         load(source, make_transform(), workers=workers)
-
-
-def signal_workers(signum: int, *, batches: int = 40) -> int:
-    """Load with two workers, send each a signal after the first batch, and return how many batches came."""
-    source = make_source(count=3 * batches)
-    loader = train_loader(
-        source,
-        "train",
-        make_transform(),
-        Plan(3 * batches, 3, 0),
-        seed=0,
-        start=0,
-        stop=batches,
-        workers=2,
-        pin_memory=False,
-    )
-    came = 0
-    for _ in loader:
-        if came == 0:
-            for worker in multiprocessing.active_children():
-                assert worker.pid is not None
-                os.kill(worker.pid, signum)
-        came += 1
-        time.sleep(0.005)
-    return came
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_workers_leave_signals_to_the_training_process(signum: int) -> None:
-    """A signal to the whole group of processes must not take away the data before the step is finished."""
-    assert signal_workers(signum) == 40
-
-
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
-def test_lost_workers_end_the_loading(monkeypatch: pytest.MonkeyPatch, signum: int) -> None:
-    """A worker that is killed or hangs raises in time, and no process is left behind."""
-    monkeypatch.setattr(loaders, "WORKER_TIMEOUT_S", 2)
-    start = time.monotonic()
-    with pytest.raises(RuntimeError, match="DataLoader worker"):
-        signal_workers(signum)
-    assert time.monotonic() - start < 20
-    assert not multiprocessing.active_children()

@@ -68,5 +68,5 @@ def test_sources_and_samples_can_be_pickled() -> None:
 
 def test_formats_to_come_are_refused() -> None:
     """A format that this version does not read is refused by name."""
-    with pytest.raises(NotAvailable, match="data.format 'cityscapes' is not available"):
+    with pytest.raises(NotAvailable, match=r"data\.format 'cityscapes' is not available"):
         open_source(CityscapesData(), seed=0)

@@ -215,7 +215,7 @@ def test_mistakes_are_named(entry: dict[str, Any], message: str) -> None:
 def test_crop_on_a_smaller_image_is_told() -> None:
     """What a transform cannot do to an image is a fault of the recipe, with the image's size."""
     transform = build({"name": "RandomCrop", "height": 100, "width": 100})
-    with pytest.raises(RecipeError, match="augment fails on an image of 48x64: .*100"):
+    with pytest.raises(RecipeError, match=r"augment fails on an image of 48x64: .*100"):
         transform(*make_sample(), seed=0)
 
 

@@ -76,7 +76,7 @@ def test_files_that_lists_name_must_exist(tmp_path: Path) -> None:
     write_voc(tmp_path)
     (tmp_path / "JPEGImages/2007_1.jpg").unlink()
     (tmp_path / "SegmentationClass/2007_2.png").unlink()
-    with pytest.raises(DataError, match="2 files that the splits of .* list are not there") as caught:
+    with pytest.raises(DataError, match=r"2 files that the splits of .* list are not there") as caught:
         open_source(VocData(root=str(tmp_path)), seed=0)
     assert "2007_1.jpg: missing" in str(caught.value)
     assert "2007_2.png: missing" in str(caught.value)
@@ -146,7 +146,7 @@ def test_archive_that_lies_there_is_used(tmp_path: Path, server: Path) -> None:
 def test_changed_archive_is_refused(tmp_path: Path, server: Path) -> None:
     """An archive with another checksum leaves nothing behind that a later run could take for the data."""
     server.write_bytes(server.read_bytes() + b"x")
-    with pytest.raises(DownloadError, match="small.tar"):
+    with pytest.raises(DownloadError, match=r"small\.tar"):
         open_source(VocData(root=str(tmp_path / "voc"), download=True), seed=0)
     assert not (tmp_path / "voc" / "VOCdevkit").exists()
 
