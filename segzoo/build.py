@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pydantic import BaseModel
 from torch import nn
 
-from segzoo.errors import NotAvailable, PluginError, UnknownName
+from segzoo.errors import PluginError
 from segzoo.nn.conv import check_channels
 from segzoo.plugins import default_registry
-from segzoo.registry import validate_params
+from segzoo.registry import check_weights, validate_params
 from segzoo.spec import ModelSpec
 from segzoo.weights import load_pretrained
 
@@ -46,7 +46,7 @@ def create_model(
     spec = default_registry().resolve(name).spec()
     checked = validate_params(spec, params)
     if weights is not None:
-        _check_tag(spec, weights)
+        check_weights(spec, weights)
     model = build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
         logger.info("%s", load_pretrained(model, spec, weights, in_channels=in_channels).summary())
@@ -85,11 +85,3 @@ def _builder(spec: ModelSpec) -> Callable[..., object]:
             f"the builder {spec.builder} of {spec.name} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     return builder
-
-
-def _check_tag(spec: ModelSpec, weights: str) -> None:
-    if weights in spec.weights:
-        return
-    if "/" in weights or weights.endswith((".safetensors", ".pth", ".pt")) or weights.startswith("hf-hub:"):
-        raise NotAvailable(f"loading weights from {weights!r}")
-    raise UnknownName("weight tag", weights, spec.weights)

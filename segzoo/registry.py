@@ -15,9 +15,11 @@ from segzoo.environment import package_version
 from segzoo.errors import (
     AmbiguousModel,
     MissingDistribution,
+    NotAvailable,
     ParamsError,
     PluginError,
     UnknownModel,
+    UnknownName,
     UsageFault,
     did_you_mean,
 )
@@ -296,6 +298,20 @@ def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = 
         raise ParamsError(f"{spec.name}: {explain(error, spec.params, dict(params), under=under)}") from None
     except TypeError as error:
         raise ParamsError(f"{spec.name}: parameters are JSON data: {error}") from None
+
+
+def check_weights(spec: ModelSpec, weights: str) -> None:
+    """Refuse weights that are not a tag of the model.
+
+    Raises:
+        NotAvailable: If it looks like a file, a run directory or an address, which this version does not load.
+        UnknownName: If it looks like a tag; the nearest is suggested.
+    """
+    if weights in spec.weights:
+        return
+    if any(mark in weights for mark in "/.:"):
+        raise NotAvailable(f"loading weights from {weights!r}")
+    raise UnknownName(f"weight tag of {spec.name}", weights, spec.weights)
 
 
 def normalise(distribution: str) -> str:

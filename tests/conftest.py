@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+
+# Small tensors gain nothing from threads, and on a busy machine threads that wait for each other cost a lot. Set before
+# torch is imported, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -146,7 +146,7 @@ def test_typo_in_a_name_is_told_with_a_suggestion(registry: Registry, monkeypatc
         (
             {"num_classes": 2, "weights": "imagnet"},
             UnknownName,
-            "no weight tag named 'imagnet'. Did you mean 'imagenet'",
+            "no weight tag of alone named 'imagnet'. Did you mean 'imagenet'",
         ),
         ({"num_classes": 2, "weights": "best.safetensors"}, NotAvailable, "'best.safetensors' is not available"),
         ({"num_classes": 2, "weights": "runs/mine"}, NotAvailable, "'runs/mine' is not available"),

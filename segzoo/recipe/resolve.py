@@ -8,10 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from segzoo.errors import MissingDistribution, RecipeError, UnknownName
+from segzoo.errors import MissingDistribution, RecipeError
 from segzoo.recipe.available import check_available
 from segzoo.recipe.schema import Recipe
-from segzoo.registry import Registry, validate_params
+from segzoo.registry import Registry, check_weights, validate_params
 from segzoo.spec import ModelSpec
 
 
@@ -81,8 +81,7 @@ def _weights(recipe: Recipe, spec: ModelSpec) -> str | None:
             f"transfer.strategy 'scratch' starts from random weights, but model.weights is {weights!r}; "
             "set model.weights to null, or the strategy to 'finetune'"
         )
-    if weights not in spec.weights and not any(mark in weights for mark in "/.:"):
-        raise UnknownName(f"weight tag of {spec.name}", weights, spec.weights)
+    check_weights(spec, weights)
     return weights
 
 

@@ -99,8 +99,6 @@ def required_arguments(name: str) -> dict[str, Any]:
         "min_max_height": [10, 20],
         "scale": [0.5, 1.0],
         "max_size": 40,
-        "magnitude": 5,
-        "num_grid_xy": [4, 4],
     }
     given = {key: sizes[key] for key in augmentation_table().transforms[name].required}
     extra: dict[str, dict[str, Any]] = {

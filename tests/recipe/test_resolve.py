@@ -110,16 +110,20 @@ def test_resolving_twice_changes_nothing(zoo: Registry) -> None:
         (["model.name=bare"], None),
         (["model.name=bare", "model.weights=imagenet"], "imagenet"),
         (["model.name=lite"], None),
-        (["model.weights=runs/other"], "runs/other"),
-        (["model.weights=best.safetensors"], "best.safetensors"),
-        (["model.weights=hf-hub:owner/name"], "hf-hub:owner/name"),
     ],
 )
 def test_weights(zoo: Registry, overrides: list[str], weights: str | None) -> None:
-    """Absent is the spec's default, null is random, a tag must exist; files, runs and the hub are left for later."""
+    """Absent is the spec's default, null is random, a tag must exist."""
     resolved = resolve(zoo, *overrides).model
     assert resolved.weights == weights
     assert "weights" in resolved.model_fields_set
+
+
+@pytest.mark.parametrize("weights", ["runs/other", "best.safetensors", "hf-hub:owner/name"])
+def test_weights_to_come_are_named(zoo: Registry, weights: str) -> None:
+    """Files, runs and the hub are for a later version, and are refused before anything starts."""
+    with pytest.raises(NotAvailable, match=f"loading weights from '{weights}'"):
+        resolve(zoo, f"model.weights={weights}")
 
 
 def test_scratch_with_weights_is_a_contradiction(zoo: Registry) -> None:

@@ -28,6 +28,7 @@ SMALL = (
     "train.batch_size=4",
     "train.epochs=3",
     "train.checkpoint_every_steps=3",
+    "train.threads=1",
 )
 
 CHAIN = ("_train_step:1", "_train_step:4", "append_row:1", "evaluate:1", "_train_step:3", "_save:1", "_train_step:2")
