@@ -29,7 +29,8 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/list_startup.py
+	$(BIN)/python benchmarks/list_startup.py --out benchmarks/results/list_startup.json
+	$(BIN)/python benchmarks/spin_wait.py --out benchmarks/results/spin_wait.json
 
 # What is generated and committed; tests compare it.
 schema: $(STAMP)

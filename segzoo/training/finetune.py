@@ -18,6 +18,10 @@ from segzoo.training.signals import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
+SPIN_COUNT = "10000"
+"""How long an OpenMP thread spins for the others before it sleeps. With libgomp's own setting a run that shares its
+cores with another one trains several times slower; on idle cores this one costs nothing (benchmarks/spin_wait.py)."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -85,6 +89,7 @@ def finetune(
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
     with stop_on_signals() as stop, open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
         try:
             from segzoo.training.session import train_run
 
