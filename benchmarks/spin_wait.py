@@ -72,16 +72,17 @@ def main() -> None:
         for processes in (1, 2):
             for name, spin_count in (("default", None), (SPIN_COUNT, SPIN_COUNT)):
                 found = train(processes, spin_count, arguments.seconds)
-                rates.setdefault(f"{processes} process, spin {name}", []).append(sum(found))
+                label = f"{processes} process{'es' if processes > 1 else ''}, spin {name}"
+                rates.setdefault(label, []).append(sum(found))
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, value in medians.items():
         print(f"{name:<28} {value:8.1f} images/s in all")
     ratios = {
-        str(processes): medians[f"{processes} process, spin {SPIN_COUNT}"] / medians[f"{processes} process, spin default"]
-        for processes in (1, 2)
+        name: medians[f"{name}, spin {SPIN_COUNT}"] / medians[f"{name}, spin default"]
+        for name in ("1 process", "2 processes")
     }
-    for processes, ratio in ratios.items():
-        print(f"ratio with {processes} process(es): {ratio:.2f}")
+    for name, ratio in ratios.items():
+        print(f"ratio with {name}: {ratio:.2f}")
     if arguments.out:
         result = {"images_per_second": rates, "median": medians, "ratio": ratios, "environment": collect()}
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
