@@ -68,7 +68,8 @@ def test_gradient_reaches_every_parameter(spec: ModelSpec) -> None:
 @by_name
 def test_state_dict_has_only_the_parts_of_the_contract(spec: ModelSpec) -> None:
     """Every tensor belongs to the encoder, the decoder or the head."""
-    assert {name.partition(".")[0] for name in built(spec).state_dict()} == {"encoder", "decoder", "head"}
+    parts = {name.partition(".")[0] for name in built(spec).state_dict()}
+    assert {"encoder", "head"} <= parts <= {"encoder", "decoder", "head"}
 
 
 class Alone(nn.Module):

@@ -18,7 +18,7 @@ def finetune(
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, exactly.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe, model, device and data folder.")] = False,
 ) -> None:
     """Train a model as a recipe says, into a run directory with checkpoints and a report."""
     resolved = read_recipe(recipe, set_)
@@ -26,7 +26,7 @@ def finetune(
     if dry_run:
         from segzoo.training.dry_run import check_run
 
-        parameters = check_run(resolved)
+        parameters = check_run(resolved, device=device)
         typer.echo(recipe_json(resolved), nl=False)
         typer.echo(f"{resolved.model.name}: {parameters:,} parameters", err=True)
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from segzoo.cli.output import Json, print_rows, print_table
-from segzoo.errors import UsageFault, did_you_mean
+from segzoo.errors import UnknownName, UsageFault, did_you_mean
 from segzoo.plugins import default_registry
 from segzoo.registry import ModelInfo
 
@@ -26,12 +27,20 @@ def list_models(
     rows = registry.list(pattern, tags=tag or (), family=family, origin=origin, pretrained=pretrained, license=license_)
     if not rows:
         hint = did_you_mean(pattern, registry.names())
+        _refuse_unknown_tag(tag or ())
         filters = " with these filters" if any((tag, family, origin, pretrained, license_)) else ""
         raise UsageFault(f"no model matches {pattern!r}{filters}.{hint}")
     if as_json:
         print_rows([row.model_dump(mode="json") for row in rows])
     else:
         print_table(("model", "family", "status", "license", "summary"), [_cells(row) for row in rows])
+
+
+def _refuse_unknown_tag(tags: Sequence[str]) -> None:
+    known = {name for row in default_registry().list() for name in row.tags}
+    for tag in tags:
+        if tag not in known:
+            raise UnknownName("tag", tag, known)
 
 
 def _cells(row: ModelInfo) -> tuple[str, ...]:

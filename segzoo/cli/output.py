@@ -27,7 +27,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*header)
+        table = Table()
+        for position, name in enumerate(header):
+            table.add_column(name, no_wrap=position == 0, overflow="fold")  # a name is never cut
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console().print(table)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
-from segzoo.errors import DataError
 from segzoo.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 
-def check_run(recipe: Recipe) -> int:
+def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     """Build a resolved recipe's model and pipeline without weights or training, and return the parameter count.
 
-    Data that is not there is warned of.
+    Data that is not there is warned of; its files are not decoded.
 
     Raises:
-        SegzooError: If the model or the augmentation cannot be built.
+        SegzooError: If the model or the augmentation cannot be built, the device is not there, or the data is there
+            and files lack their partners.
     """
     from segzoo.build import build_from_spec
     from segzoo.data.classes import classes_of
@@ -24,20 +25,18 @@ def check_run(recipe: Recipe) -> int:
     from segzoo.data.transforms import build_augmentation
     from segzoo.plugins import get_spec
     from segzoo.registry import validate_params
+    from segzoo.training.device import choose_device
 
+    choose_device(device)
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     classes = classes_of(recipe.data)
     build_augmentation(recipe.augment, ignore_index=recipe.data.ignore_index, image_size=recipe.data.image_size)
     # Some encoders cannot be built on the meta device, all can be moved there.
     model = build_from_spec(spec, params, num_classes=len(classes), in_channels=recipe.model.in_channels).to("meta")
-    offline = (
-        recipe.data.model_copy(update={"download": False})
-        if "download" in type(recipe.data).model_fields
-        else recipe.data
-    )
-    try:
-        open_source(offline, seed=recipe.train.seed)
-    except DataError as error:
-        logger.warning("the data is not there yet: %s", error)
+    root = getattr(recipe.data, "root", None)
+    if root is not None and not Path(root).is_dir():
+        logger.warning("the data is not there yet: %s is missing", root)
+    else:
+        open_source(recipe.data, seed=recipe.train.seed)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -88,6 +88,8 @@ def finetune(
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
+    if resume and not overwrite and not folder.exists():
+        logger.info("there is no run in %s to go on with; starting one", folder)
     with stop_on_signals() as stop, open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
         try:

@@ -283,6 +283,6 @@ class Trainer:
         if signum is not None:
             raise Interrupted(
                 signum,
-                f"stopped by a signal after step {self.state.step}; the state is saved in {self.run.folder}, "
-                "go on with --resume",
+                f"stopped by a signal after step {self.state.step}; the state is saved, "
+                f"go on with: segzoo finetune {self.run.recipe_path} --out {self.run.folder} --resume",
             )

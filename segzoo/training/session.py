@@ -16,10 +16,11 @@ from segzoo.data.normalise import Normalise
 from segzoo.data.scan import ScanReport, scan
 from segzoo.data.source import Source, open_source
 from segzoo.data.transforms import build_augmentation
-from segzoo.errors import RecipeError, TrainingError
+from segzoo.errors import DataError, RecipeError, TrainingError
 from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
 from segzoo.plugins import get_spec
 from segzoo.recipe import Recipe
+from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
@@ -60,6 +61,14 @@ def train_run(
     threads = set_threads(recipe.train.threads)
     parts, report = build_parts(recipe, chosen)
     environment = {"device": str(chosen), "threads": threads, "world_size": 1}
+    logger.info(
+        "%s: %d training images, %d steps, on %s, into %s",
+        recipe.model.name,
+        report.images["train"],
+        parts.total_steps,
+        device_name(chosen),
+        run.folder,
+    )
     found = {
         "threads": threads,
         "device": str(chosen),
@@ -98,6 +107,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     _check_class_weights(class_weights, source)
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
     report = scan(source, splits, num_classes=len(source.classes))
+    _check_classes_occur(recipe, source, report)
     plan = Plan(len(source.splits["train"]), recipe.train.batch_size, recipe.train.seed)
     model = _build_model(recipe, spec, source)
     if len(plan.keys(0)) == 1:
@@ -178,6 +188,21 @@ def _check_class_weights(weights: Sequence[object], source: Source) -> None:
     for given in weights:
         if isinstance(given, tuple) and len(given) != len(source.classes):
             raise RecipeError(f"class_weights has {len(given)} numbers, but the data has {len(source.classes)} classes")
+
+
+def _check_classes_occur(recipe: Recipe, source: Source, report: ScanReport) -> None:
+    """Warn of classes that no training mask holds, and refuse data with a single class: it teaches nothing."""
+    pixels, ignored = report.class_pixels["train"], report.ignored_pixels["train"]
+    absent = [entry.name for entry, count in zip(source.classes, pixels, strict=True) if not count]
+    if not absent:
+        return
+    hint = f"; {ignored:,} pixels hold the ignored label {source.ignore_index}" if ignored else ""
+    told = f"no training mask holds {', '.join(map(repr, absent))}{hint}"
+    if len(absent) < len(source.classes) - 1:
+        logger.warning("%s", told)
+        return
+    binary = isinstance(recipe.data, FolderData) and recipe.data.mask_mode != "binary" and len(source.classes) == 2
+    raise DataError(told + (". For masks of 0 and 255 set data.mask_mode to 'binary'" if binary else ""))
 
 
 def _build_loss(recipe: Recipe, source: Source, report: ScanReport) -> WeightedSum:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -276,6 +278,41 @@ def test_an_error_of_the_code_itself_is_not_dressed_up(tmp_path: Path, monkeypat
     assert (record.status, record.error) == ("failed", "RuntimeError: shape mismatch")
 
 
+def binary_folder(folder: Path) -> str:
+    """Write images with masks of 0 and 255, and return the recipe's data section."""
+    rng = np.random.default_rng(0)
+    for kind, pixels in (("images", (3,)), ("masks", ())):
+        (folder / kind).mkdir(parents=True)
+        for number in range(6):
+            values = rng.integers(0, 256, (32, 32, *pixels)) if pixels else 255 * rng.integers(0, 2, (32, 32))
+            Image.fromarray(values.astype(np.uint8)).save(folder / kind / f"{number}.png")
+    section = {
+        "format": "folder",
+        "root": str(folder),
+        "images": "images",
+        "masks": "masks",
+        "classes": [{"name": "background"}, {"name": "crack"}],
+        "splits": {"train": 0.7, "val": 0.3},
+    }
+    return f"data={json.dumps(section)}"
+
+
+def test_binary_masks_read_as_indices_are_told(tmp_path: Path) -> None:
+    """255 is the ignored label: a model would never see the object, so the run says how to read such masks."""
+    data = binary_folder(tmp_path / "data")
+    with pytest.raises(DataError, match=r"no training mask holds 'crack'; .* ignored label 255.*mask_mode to 'binary'"):
+        finetune(load_recipe("quickstart", (data, *SMALL[3:])), out=tmp_path / "run", device="cpu")
+    recipe = load_recipe("quickstart", (data, "data.mask_mode=binary", *SMALL[3:]))
+    run = finetune(recipe, out=tmp_path / "run", device="cpu")
+    assert set(run.metrics[0]["per_class_iou"]) == {"background", "crack"}
+
+
+def test_a_class_that_no_training_mask_holds_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Training goes on with the classes that there are."""
+    finetune(small("train.epochs=1", 'data.counts={"train":2,"val":2}'), out=tmp_path / "run", device="cpu")
+    assert "no training mask holds '" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -353,7 +390,7 @@ def test_dry_run_counts_parameters_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     recipe = resolve_recipe(load_recipe("voc_unet_resnet34"), default_registry())
     assert check_run(recipe) == 24_553_260
-    assert "the data is not there yet" in caplog.text
+    assert "the data is not there yet: data/voc is missing" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
 

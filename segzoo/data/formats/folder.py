@@ -80,7 +80,8 @@ def _locate(root: Path, folder: str) -> Path:
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
-    raise DataError(f"the folder {folder!r} is missing: looked for {' and '.join(map(str, candidates))}")
+    looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+    raise DataError(f"the folder {folder!r} is missing: looked for {looked}, relative to {Path.cwd()}")
 
 
 def _pair(images: Path, masks: Path, *, prefix: str = "") -> tuple[Sample, ...]:
