@@ -86,7 +86,7 @@ def test_filters(run: Run, words: list[str], names: set[str]) -> None:
         (["segzoo/segnt"], "no model matches 'segzoo/segnt'. Did you mean 'segzoo/segnet'"),
         (["--family", "smpp"], "no model matches '*' with these filters."),
         (["fast_scnn", "--pretrained"], "no model matches 'fast_scnn' with these filters."),
-        (["--tag", "no-such-tag", "--json"], "no model matches '*' with these filters."),
+        (["--tag", "realtime", "--json"], "no tag named 'realtime'. Did you mean 'real-time'"),
     ],
 )
 def test_nothing_found_is_an_error(refused: Callable[..., str], words: list[str], message: str) -> None:
