@@ -1,15 +1,10 @@
-"""The parts of a model, and what of them is trained how fast."""
+"""The parts of a model, each a group of parameters with its own learning rate."""
 
 from __future__ import annotations
 
 from torch import nn
 
 PARTS = ("encoder", "decoder", "head")
-
-
-def parts(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the model's parts by name: encoder, head and, where it has one, decoder."""
-    return {name: part for name in PARTS if isinstance(part := getattr(model, name, None), nn.Module)}
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from segzoo.build import create_model
-from segzoo.transfer import parameter_groups, parts
+from segzoo.transfer import parameter_groups
 
 
 class Small(nn.Module):
@@ -69,14 +69,7 @@ def test_empty_groups_are_left_out() -> None:
     model = Small()
     del model.decoder, model.scale, model.encoder_norm, model.neck
 
-    assert list(parameter_groups(model)) == list(parts(model)) == ["encoder", "head"]
-
-
-def test_parts_by_name() -> None:
-    """Parts are the submodules of those names, and nothing else is."""
-    model = Small()
-
-    assert parts(model) == {"encoder": model.encoder, "decoder": model.decoder, "head": model.head}
+    assert list(parameter_groups(model)) == ["encoder", "head"]
 
 
 def test_built_in_models_have_no_other_parameters() -> None:

@@ -68,11 +68,6 @@ class Source(Protocol):
         """
 
 
-def num_classes(source: Source) -> int:
-    """Return how many classes the source has, background included, ignored label not."""
-    return len(source.classes)
-
-
 def open_source(data: DataSection, *, seed: int) -> Source:
     """Find the files of a recipe's ``data`` section, or set up what draws them.
 

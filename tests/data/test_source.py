@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.data.source import Sample, draw_splits, name_some, num_classes, open_source, refuse_empty
+from segzoo.data.source import Sample, draw_splits, name_some, open_source, refuse_empty
 from segzoo.errors import DataError, NotAvailable
 from segzoo.recipe.data import CityscapesData, ShapesData
 
@@ -63,7 +63,7 @@ def test_sources_and_samples_can_be_pickled() -> None:
     source = open_source(ShapesData(counts={"train": 3}), seed=0)
     copy = pickle.loads(pickle.dumps(source))
     assert copy.splits == source.splits
-    assert num_classes(copy) == 5
+    assert len(copy.classes) == 5
 
 
 def test_formats_to_come_are_refused() -> None:
