@@ -19,8 +19,8 @@ from segzoo.training.signals import stop_on_signals
 logger = logging.getLogger(__name__)
 
 SPIN_COUNT = "10000"
-"""How long an OpenMP thread spins for the others before it sleeps. Two runs on the same two cores train 2.6 times as fast
-with it as with libgomp's own setting, one run alone 3 % slower (benchmarks/results/spin_wait.json)."""
+"""How long an OpenMP thread spins for the others before it sleeps. Two runs on the same two cores train 2.6 times as
+fast as with libgomp's own setting; one run alone is 3 % slower (benchmarks/results/spin_wait.json)."""
 
 
 @dataclass(frozen=True)
