@@ -8,6 +8,7 @@
     │   ├── RecipeError         a recipe that cannot be read or breaks the schema
     │   ├── ParamsError         model parameters that the model's spec refuses
     │   ├── DataError           a data folder, image or mask
+    │   │   └── MissingDataError     the data is not there at all
     │   ├── RunDirectoryError   a run directory that exists, is in use, or does not fit the recipe
     │   └── NotAvailable        valid, but not built in this version
     ├── EnvironmentFault        exit 3: plugin, package, device or network
@@ -77,6 +78,10 @@ class ParamsError(UsageFault):
 
 class DataError(UsageFault):
     """A data folder, an image or a mask cannot be used."""
+
+
+class MissingDataError(DataError):
+    """The folder of a recipe's data is not there, or holds nothing of it."""
 
 
 class RunDirectoryError(UsageFault):

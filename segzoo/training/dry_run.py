@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
+from segzoo.errors import MissingDataError
 from segzoo.recipe import Recipe
+from segzoo.recipe.data import VocData
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     build_augmentation(recipe.augment, ignore_index=recipe.data.ignore_index, image_size=recipe.data.image_size)
     # Some encoders cannot be built on the meta device, all can be moved there.
     model = build_from_spec(spec, params, num_classes=len(classes), in_channels=recipe.model.in_channels).to("meta")
-    root = getattr(recipe.data, "root", None)
-    if root is not None and not Path(root).is_dir():
-        logger.warning("the data is not there yet: %s is missing", root)
-    else:
-        open_source(recipe.data, seed=recipe.train.seed)
+    offline = {"download": False} if isinstance(recipe.data, VocData) else {}
+    try:
+        open_source(recipe.data.model_copy(update=offline), seed=recipe.train.seed)
+    except MissingDataError as error:
+        logger.warning("the data is not there yet: %s", error)
     return sum(parameter.numel() for parameter in model.parameters())

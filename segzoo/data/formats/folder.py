@@ -9,7 +9,7 @@ from segzoo.data.classes import CAMVID_VOID, classes_of
 from segzoo.data.formats.files import FileSource
 from segzoo.data.images import SUFFIXES
 from segzoo.data.source import Sample, draw_splits, name_some, refuse_empty
-from segzoo.errors import DataError, did_you_mean
+from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.recipe.data import CamvidData, FolderData
 
 
@@ -22,7 +22,7 @@ def open_folder(data: FolderData | CamvidData, *, seed: int) -> FileSource:
     classes = classes_of(data)
     root = Path(data.root)
     if not root.is_dir():
-        raise DataError(
+        raise MissingDataError(
             f"the data folder {root} is missing (data.root, relative to the current directory); "
             "expected in it: <split>/images and <split>/masks, paired by file name"
         )

@@ -10,7 +10,7 @@ from segzoo.data.classes import VOC_BORDER, classes_of
 from segzoo.data.formats.files import FileSource
 from segzoo.data.source import Sample, draw_splits, name_some, refuse_empty
 from segzoo.download import fetch
-from segzoo.errors import DataError, did_you_mean
+from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.files import safe_unpack
 from segzoo.recipe.data import VocData
 
@@ -44,7 +44,7 @@ def open_voc(data: VocData, *, seed: int) -> FileSource:
         _download(root, data.year)
         folder = _find(root, data.year)
     if folder is None:
-        raise DataError(
+        raise MissingDataError(
             f"no PASCAL VOC {data.year} in {root} (data.root, relative to the current directory): expected "
             f"{root / 'VOCdevkit' / f'VOC{data.year}'} with JPEGImages, SegmentationClass and ImageSets/Segmentation; "
             "data.download true fetches it"
