@@ -8,7 +8,7 @@
     │   ├── RecipeError         a recipe that cannot be read or breaks the schema
     │   ├── ParamsError         model parameters that the model's spec refuses
     │   ├── DataError           a data folder, image or mask
-    │   │   └── MissingDataError     the data is not there at all
+    │   │   └── MissingDataError the data is not there at all
     │   ├── RunDirectoryError   a run directory that exists, is in use, or does not fit the recipe
     │   └── NotAvailable        valid, but not built in this version
     ├── EnvironmentFault        exit 3: plugin, package, device or network

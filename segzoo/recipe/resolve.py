@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from segzoo.errors import MissingDistribution, RecipeError
+from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
 from segzoo.recipe.available import check_available
 from segzoo.recipe.schema import Recipe
 from segzoo.registry import Registry, check_weights, validate_params
@@ -91,5 +91,7 @@ def _check_fit(recipe: Recipe, spec: ModelSpec) -> None:
         raise RecipeError(
             f"data.image_size {list(size)} is below the {spec.input.min_size} pixels that {spec.name} needs"
         )
-    if recipe.train.aux_weight is not None and not spec.aux:
+    if spec.aux:
+        raise NotAvailable(f"training {spec.name}, which has auxiliary outputs ({', '.join(spec.aux)}),")
+    if recipe.train.aux_weight is not None:
         raise RecipeError(f"train.aux_weight is set, but {spec.name} has no auxiliary output; leave it out")
