@@ -45,6 +45,7 @@ def create_model(
     """
     spec = default_registry().resolve(name).spec()
     checked = validate_params(spec, params)
+    spec = spec.refined(checked)
     if weights is not None:
         check_weights(spec, weights)
     model = build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)

@@ -282,7 +282,7 @@ class Registry:
 
 
 def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = "") -> BaseModel:
-    """Check a model's parameters without importing its builder.
+    """Check a model's parameters without importing its builder, and add those that its spec fixes.
 
     Args:
         spec: The model's spec.
@@ -292,10 +292,18 @@ def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = 
     Raises:
         ParamsError: If a name or a value is wrong; it names the nearest valid one.
     """
+    data = {**params, **spec.fixed}
+    for name, value in spec.fixed.items():
+        if name in params and params[name] != value:
+            path = f"{under}.{name}" if under else name
+            raise ParamsError(
+                f"{spec.name}: {path} = {params[name]!r}: this model has {value!r}."
+                f"{did_you_mean(str(params[name]), [str(value)])}"
+            )
     try:
-        return spec.params.model_validate_json(json.dumps(dict(params)))
+        return spec.params.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise ParamsError(f"{spec.name}: {explain(error, spec.params, dict(params), under=under)}") from None
+        raise ParamsError(f"{spec.name}: {explain(error, spec.params, data, under=under)}") from None
     except TypeError as error:
         raise ParamsError(f"{spec.name}: parameters are JSON data: {error}") from None
 

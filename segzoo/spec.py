@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 API_VERSION = 1
 """The version of :class:`ModelSpec` that this segzoo understands."""
@@ -25,6 +34,13 @@ class Frozen(BaseModel):
 
 class Params(Frozen):
     """Base of a model's own parameters: a typo or a wrong type never passes."""
+
+    def refine(self, spec: ModelSpec) -> ModelSpec:
+        """Return what is known of the model that these parameters make of ``spec``.
+
+        A class whose values decide on weights or on the input, such as the name of an encoder, overrides this.
+        """
+        return spec
 
 
 class InputSpec(Frozen):
@@ -60,6 +76,8 @@ class Weights(Frozen):
         sha256: Checksum of the file.
         license: SPDX identifier of the weights' license.
         part: The part of the model that the file holds.
+        layout: How the file names its tensors: as the model does (``"own"``), as torchvision's VGG does (``"vgg"``), or
+            as timm does (``"timm"``).
         classes: Names of the classes of the head, where the file holds one.
     """
 
@@ -70,6 +88,7 @@ class Weights(Frozen):
     sha256: Sha256 | None = None
     license: str
     part: Literal["encoder", "model"] = "model"
+    layout: Literal["own", "vgg", "timm"] = "own"
     classes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -94,6 +113,8 @@ class ModelSpec(Frozen):
         builder: ``"module:function"``, called as ``function(params, *, in_channels, num_classes)``.
         params: Model class of the parameters; it must forbid unknown keys.
         license: SPDX identifier of the code's license.
+        fixed: Parameters that this model decides, for several models that share one class of them; a user may repeat
+            the value, not change it.
         weights: Pretrained weights by tag.
         default_weights: The tag used where a recipe names none.
         input: What the model expects of an image.
@@ -115,6 +136,7 @@ class ModelSpec(Frozen):
     builder: Target
     params: type[BaseModel]
     license: str = Field(min_length=1)
+    fixed: dict[str, JsonValue] = {}
     weights: dict[str, Weights] = {}
     default_weights: str | None = None
     input: InputSpec = InputSpec()
@@ -144,7 +166,22 @@ class ModelSpec(Frozen):
         return value
 
     @model_validator(mode="after")
+    def _fixed_exist(self) -> ModelSpec:
+        unknown = sorted(self.fixed.keys() - self.params.model_fields.keys())
+        if unknown:
+            raise ValueError(f"fixed names {unknown[0]!r}, which {self.params.__name__} does not have")
+        return self
+
+    @model_validator(mode="after")
     def _default_exists(self) -> ModelSpec:
         if self.default_weights is not None and self.default_weights not in self.weights:
             raise ValueError(f"default_weights {self.default_weights!r} is not one of {sorted(self.weights)}")
         return self
+
+    @field_serializer("params")
+    def _params_by_name(self, value: type[BaseModel]) -> str:
+        return f"{value.__module__}:{value.__qualname__}"
+
+    def refined(self, params: BaseModel) -> ModelSpec:
+        """Return the spec of the model that ``params`` make: its weights and its input, see :meth:`Params.refine`."""
+        return params.refine(self) if isinstance(params, Params) else self

@@ -11,7 +11,7 @@ from segzoo import build
 from segzoo.build import build_from_spec, create_model
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import NotAvailable, ParamsError, PluginError, UnknownModel, UnknownName
-from segzoo.registry import Registry
+from segzoo.registry import Registry, validate_params
 from segzoo.spec import ModelSpec, Params, Weights
 from segzoo.weights import TransferReport
 
@@ -21,7 +21,7 @@ by_name = pytest.mark.parametrize("spec", BUILTIN_SPECS, ids=lambda spec: spec.n
 def built(spec: ModelSpec, *, in_channels: int = 3, num_classes: int = 3) -> nn.Module:
     """Build a model with its default parameters, the same each time."""
     torch.manual_seed(0)
-    return build_from_spec(spec, spec.params(), in_channels=in_channels, num_classes=num_classes)
+    return build_from_spec(spec, validate_params(spec, {}), in_channels=in_channels, num_classes=num_classes)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segzoo.catalog import BUILTIN_SPECS
+from segzoo.errors import ParamsError
+from segzoo.registry import validate_params
 from segzoo.spec import API_VERSION, InputSpec, ModelSpec, Params, Weights
 
 SHA256 = "0" * 64
@@ -185,7 +187,7 @@ def test_json_round_trip(spec: ModelSpec) -> None:
 @pytest.mark.parametrize("spec", BUILTIN_SPECS, ids=lambda spec: spec.name)
 def test_builtin_specs(spec: ModelSpec) -> None:
     """A built-in builds without any parameter, describes each one, and states a license for its weights."""
-    defaults = spec.params()
+    defaults = validate_params(spec, {})
     assert spec.params.model_validate_json(defaults.model_dump_json()) == defaults
     assert spec.builder.startswith("segzoo.")
     assert all(weights.license for weights in spec.weights.values())
@@ -195,3 +197,30 @@ def test_builtin_names_are_unique() -> None:
     """No two built-ins share a name or an alias."""
     names = [name for spec in BUILTIN_SPECS for name in (spec.name, *spec.aliases)]
     assert len(set(names)) == len(names)
+
+
+def fixed_unet() -> ModelSpec:
+    """Return a preset."""
+    return next(spec for spec in BUILTIN_SPECS if spec.name == "unet_resnet34")
+
+
+def test_fixed_parameters_are_added_and_cannot_be_changed() -> None:
+    """A preset decides its encoder: repeating it is fine, a typo of it is told, another one is refused."""
+    spec = fixed_unet()
+    assert validate_params(spec, {}) == validate_params(spec, {"encoder": "resnet34"})
+    with pytest.raises(ParamsError, match=r"encoder = 'resnet43': this model has 'resnet34'. Did you mean 'resnet34'"):
+        validate_params(spec, {"encoder": "resnet43"})
+
+
+def test_fixed_names_a_parameter() -> None:
+    """A preset cannot fix what its class of parameters does not have."""
+    with pytest.raises(ValidationError, match="fixed names 'encodr', which UnetParams does not have"):
+        ModelSpec.model_validate({**dict(fixed_unet()), "fixed": {"encodr": "resnet34"}})
+
+
+def test_a_spec_survives_json() -> None:
+    """All of a spec but its class of parameters can be read back from its JSON, which names that class."""
+    spec = fixed_unet()
+    data = json.loads(spec.model_dump_json())
+    assert data.pop("params") == "segzoo.catalog.smp:UnetParams"
+    assert ModelSpec.model_validate({**data, "params": spec.params}, strict=False) == spec

@@ -177,14 +177,14 @@ def test_a_real_encoder_fits_smp(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> N
     """A MobileNetV2 with its classifier loads into the Unet of the catalog, which has no classifier."""
     unet = next(spec for spec in BUILTIN_SPECS if spec.name == "unet_mobilenet_v2")
     source = unet.weights["imagenet"]
-    donor = build_unet(unet.params(), in_channels=3, num_classes=2)
+    donor = build_unet(unet.params(**unet.fixed), in_channels=3, num_classes=2)
     tensors = {
         **donor.encoder.state_dict(),
         "classifier.1.weight": torch.rand(2, 2),
         "classifier.1.bias": torch.rand(2),
     }
     hub.files[f"/{source.hub}/resolve/{source.revision}/model.safetensors"] = save(tensors)
-    model = build_unet(unet.params(), in_channels=1, num_classes=2)
+    model = build_unet(unet.params(**unet.fixed), in_channels=1, num_classes=2)
 
     report = load_pretrained(model, unet, "imagenet", in_channels=1)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from segzoo.spec import InputSpec, ModelSpec, Params, Weights
 
@@ -49,16 +49,14 @@ class UnetParams(Params):
 def _unet_preset(encoder: str, attention: Attention | None = None) -> ModelSpec:
     """Return the spec of a Unet on one encoder, named after both."""
     name = f"unet_{encoder}" + (f"_{attention}" if attention else "")
-    fixed: dict[str, Any] = {"encoder": (Literal[encoder], encoder)}
-    if attention:
-        fixed["attention"] = (Literal[attention], attention)
     return ModelSpec(
         name=name,
         summary=f"U-Net decoder on a {encoder} encoder" + (" with squeeze-and-excitation" if attention else ""),
         family="smp",
         builder="segzoo.smp:build_unet",
-        params=create_model(f"{name}_params", __base__=UnetParams, **fixed),
+        params=UnetParams,
         license="MIT",
+        fixed={"encoder": encoder, **({"attention": attention} if attention else {})},
         weights={"imagenet": ENCODER_WEIGHTS[encoder]},
         default_weights="imagenet",
         input=InputSpec(min_size=32),

@@ -54,7 +54,10 @@ def _row(entry: Entry, status: str) -> dict[str, Any]:
         "version": entry.version,
         "status": status,
         **spec.model_dump(mode="json", exclude={"params", "name"}),
-        "params": spec.params.model_json_schema().get("properties", {}),
+        "params": {
+            **spec.params.model_json_schema().get("properties", {}),
+            **{name: {"const": value, "default": value} for name, value in spec.fixed.items()},
+        },
     }
 
 

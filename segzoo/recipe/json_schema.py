@@ -38,14 +38,17 @@ def _add_parameter_rules(definitions: dict[str, Any], registry: Registry) -> Non
     rules = []
     for entry in registry:
         try:
-            params = entry.spec().params
+            spec = entry.spec()
             bare = registry.resolve(entry.name) is entry
         except PluginError:
             continue
         except AmbiguousModel:
             bare = False
         prefix = f"{entry.distribution}.{entry.name}."
-        schema = params.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+        schema = spec.params.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+        for name, value in spec.fixed.items():
+            schema["properties"][name] = {"const": value}
+            schema["required"] = [other for other in schema.get("required", []) if other != name]
         definitions.update({prefix + name: part for name, part in schema.pop("$defs", {}).items()})
         names = [entry.id, entry.name] if bare else [entry.id]
         rules.append({"if": {"properties": {"name": {"enum": names}}}, "then": {"properties": {"params": schema}}})

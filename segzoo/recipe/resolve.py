@@ -34,6 +34,7 @@ def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
     spec = entry.spec()
     check_requirements((*recipe.requires, *spec.requires))
     params = validate_params(spec, recipe.model.params, under="model.params")
+    spec = spec.refined(params)
     _check_fit(recipe, spec)
     model = recipe.model.model_copy(
         update={"name": entry.id, "params": params.model_dump(mode="json"), "weights": _weights(recipe, spec)}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from segzoo.build import build_from_spec
@@ -101,6 +102,8 @@ def train_run(
 def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport]:
     """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here."""
     spec = get_spec(recipe.model.name)
+    params = validate_params(spec, recipe.model.params)
+    spec = spec.refined(params)
     source = open_source(recipe.data, seed=recipe.train.seed)
     transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
     class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
@@ -109,7 +112,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     report = scan(source, splits, num_classes=len(source.classes))
     _check_classes_occur(recipe, source, report)
     plan = Plan(len(source.splits["train"]), recipe.train.batch_size, recipe.train.seed)
-    model = _build_model(recipe, spec, source)
+    model = _build_model(recipe, spec, params, source)
     if len(plan.keys(0)) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
         check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
@@ -167,9 +170,8 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
         write_learning_gif(run.figures / "learning.gif", frames)
 
 
-def _build_model(recipe: Recipe, spec: ModelSpec, source: Source) -> nn.Module:
+def _build_model(recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Source) -> nn.Module:
     torch.manual_seed(derive_seed(recipe.train.seed, "init"))
-    params = validate_params(spec, recipe.model.params)
     model = build_from_spec(spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels)
     if recipe.model.weights is not None:
         loaded = load_pretrained(model, spec, recipe.model.weights, in_channels=recipe.model.in_channels)
