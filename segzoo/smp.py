@@ -77,3 +77,20 @@ def build_unet(params: UnetParams, *, in_channels: int, num_classes: int) -> Enc
     if params.attention == "se":
         decoder = AttendedDecoder(SqueezeExcitation(unet.encoder.out_channels[-1]), decoder)
     return EncoderDecoder(unet.encoder, decoder, unet.segmentation_head)
+
+
+def build_encoder(name: str, *, in_channels: int, output_stride: int = 32) -> nn.Module:
+    """Return an encoder that maps an image to six feature maps at falling resolution, the image itself first.
+
+    Its attribute ``out_channels`` lists their channels.
+
+    Args:
+        name: An encoder of smp, or ``tu-`` and a model of timm.
+        in_channels: Channels of the image.
+        output_stride: Size of the image over that of the deepest map; 8 and 16 dilate the last stages instead of
+            striding.
+    """
+    encoder: nn.Module = smp.encoders.get_encoder(
+        name, in_channels=in_channels, depth=5, weights=None, output_stride=output_stride
+    )
+    return encoder
