@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-slow check bench schema clean
+.PHONY: demo test test-slow check bench generate clean
 
 # One environment serves every target: the whole tested set of packages, pinned.
 $(STAMP): pyproject.toml constraints.txt
@@ -33,9 +33,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/spin_wait.py --out benchmarks/results/spin_wait.json
 
 # What is generated and committed; tests compare it.
-schema: $(STAMP)
+generate: $(STAMP)
 	$(BIN)/segzoo recipe schema > docs/schemas/recipe-1.json
 	$(BIN)/python tests/tables.py
+	$(BIN)/python tests/models_page.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -36,7 +36,7 @@ def references(part: Any) -> set[str]:
 
 
 def test_committed_schema_is_the_generated_one() -> None:
-    """Whoever changes the schema runs ``make schema``."""
+    """Whoever changes the schema runs ``make generate``."""
     assert COMMITTED.read_text(encoding="utf-8") == schema_json(recipe_schema())
 
 
