@@ -50,11 +50,13 @@ class InputSpec(Frozen):
         mean: Subtracted per channel from RGB in [0, 1].
         std: Divides what remains, per channel.
         min_size: Smallest height and width in pixels that the model takes.
+        margin: Pixels along each border that get no logits; 0 but for networks without padding.
     """
 
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     min_size: int = Field(default=32, ge=1)
+    margin: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _same_length(self) -> InputSpec:

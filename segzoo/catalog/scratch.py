@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from segzoo.spec import InputSpec, ModelSpec, Params
 
+UNET_UNPADDED_MIN_SIZE = 188
+"""The smallest side in pixels of which U-Net without padding leaves something."""
 
-class SegNetParams(Params):
-    """Parameters of ``segnet``."""
+UNET_UNPADDED_MARGIN = 92
+"""The pixels along each border that U-Net without padding does not score."""
 
-    conv_bias: bool = Field(default=True, description="Whether convolutions have a bias beside their batch norm.")
+UNetUpsampling = Literal["transposed", "bilinear", "pixel_shuffle"]
+
+AS_IT_IS = InputSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), min_size=16)
+"""Images in [0, 1], for networks that normalise by themselves."""
+
+
+class UNetParams(Params):
+    """Parameters of ``unet``."""
+
+    padding: Literal[0, 1] = Field(
+        default=1,
+        description="1: logits of the image's size; 0: the paper's network, whose logits are smaller (572 gives 388).",
+    )
+    upsampling: UNetUpsampling = Field(default="transposed", description="How the expanding path doubles the size.")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout at the end of the two deepest levels.")
+
+    def refine(self, spec: ModelSpec) -> ModelSpec:
+        """Return the spec with the smallest image and the margin that the padding implies."""
+        if self.padding:
+            return spec
+        unpadded = {"min_size": UNET_UNPADDED_MIN_SIZE, "margin": UNET_UNPADDED_MARGIN}
+        return spec.model_copy(update={"input": spec.input.model_copy(update=unpadded)})
 
 
 class SegNetPetsParams(Params):
-    """``segnet_pets`` is fixed by the article it comes from."""
+    """``segnet_pets`` and ``segnet_pets_separable`` are fixed by the articles they come from."""
+
+
+class SegNetBasicParams(Params):
+    """``segnet_basic`` is fixed by its paper."""
 
 
 class FastSCNNParams(Params):
@@ -25,14 +54,15 @@ class FastSCNNParams(Params):
 
 SPECS = (
     ModelSpec(
-        name="segnet",
-        summary="VGG16 encoder-decoder that unpools with the encoder's max-pooling indices",
+        name="unet",
+        summary="Contracting and expanding path with a skip connection at every level, without batch norm",
         family="scratch",
-        builder="segzoo.models.segnet:build_segnet",
-        params=SegNetParams,
+        builder="segzoo.models.unet:build",
+        params=UNetParams,
         license="MIT",
-        papers=("arXiv:1511.00561",),
-        tags=("encoder-decoder", "unpooling"),
+        input=InputSpec(min_size=16),
+        papers=("arXiv:1505.04597",),
+        tags=("encoder-decoder", "skip-connections"),
     ),
     ModelSpec(
         name="segnet_pets",
@@ -41,8 +71,29 @@ SPECS = (
         builder="segzoo.models.segnet:build_segnet_pets",
         params=SegNetPetsParams,
         license="MIT",
-        # The first batch norm normalises; images come as they are, in [0, 1].
-        input=InputSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), min_size=16),
+        input=AS_IT_IS,
+        papers=("arXiv:1511.00561",),
+        tags=("encoder-decoder", "unpooling"),
+    ),
+    ModelSpec(
+        name="segnet_pets_separable",
+        summary="segnet_pets of depthwise-separable convolutions, with a ninth of its parameters",
+        family="scratch",
+        builder="segzoo.models.segnet:build_segnet_pets_separable",
+        params=SegNetPetsParams,
+        license="MIT",
+        input=AS_IT_IS,
+        papers=("arXiv:1511.00561", "arXiv:1704.04861"),
+        tags=("encoder-decoder", "unpooling", "separable"),
+    ),
+    ModelSpec(
+        name="segnet_basic",
+        summary="Small SegNet of 7x7 convolutions: four levels of 64 channels, no ReLU in the decoder",
+        family="scratch",
+        builder="segzoo.models.segnet_basic:build",
+        params=SegNetBasicParams,
+        license="MIT",
+        input=AS_IT_IS,
         papers=("arXiv:1511.00561",),
         tags=("encoder-decoder", "unpooling"),
     ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from segzoo.catalog.scratch import SegNetParams, SegNetPetsParams
-from segzoo.nn.conv import ConvBNReLU, check_channels, initialise_he
+from segzoo.catalog.scratch import SegNetPetsParams
+from segzoo.catalog.vgg import SegNetParams
+from segzoo.nn.conv import ConvBNReLU, DepthwiseSeparableConv, check_channels, initialise_he
 from segzoo.nn.pooling import Maxima, max_pool, max_unpool
 
 
@@ -107,26 +109,46 @@ def build_segnet_pets(params: SegNetPetsParams, *, in_channels: int, num_classes
     Raises:
         ValueError: If ``in_channels`` or ``num_classes`` is below 1.
     """
+    return _pets(ConvBNReLU, in_channels=in_channels, num_classes=num_classes)
+
+
+def build_segnet_pets_separable(params: SegNetPetsParams, *, in_channels: int, num_classes: int) -> SegNet:
+    """Return the variant for pet pictures with every convolution depthwise separable, the first and the last too.
+
+    Raises:
+        ValueError: If ``in_channels`` or ``num_classes`` is below 1.
+    """
+    block = partial(DepthwiseSeparableConv, norm_between=False)
+    return _pets(block, in_channels=in_channels, num_classes=num_classes)
+
+
+def _pets(block: Callable[[int, int], nn.Module], *, in_channels: int, num_classes: int) -> SegNet:
+    """Return the four-level network; ``block`` makes a convolution with batch norm and ReLU of two channel counts."""
     check_channels(in_channels=in_channels, num_classes=num_classes)
     encoder = Encoder(
         [
-            nn.Sequential(nn.BatchNorm2d(in_channels), *_convs(in_channels, 64, 64)),
-            _convs(64, 128, 128),
-            _convs(128, 256, 256, 256),
-            _convs(256, 512, 512, 512),
+            nn.Sequential(nn.BatchNorm2d(in_channels), *_chain(block, in_channels, 64, 64)),
+            _chain(block, 64, 128, 128),
+            _chain(block, 128, 256, 256, 256),
+            _chain(block, 256, 512, 512, 512),
         ]
     )
     decoder = Decoder(
         [
-            _convs(512, 512, 512, 256),
-            _convs(256, 256, 256, 128),
-            _convs(128, 128, 64),
-            _convs(64, 64),
+            _chain(block, 512, 512, 512, 256),
+            _chain(block, 256, 256, 256, 128),
+            _chain(block, 128, 128, 64),
+            _chain(block, 64, 64),
         ]
     )
-    return SegNet(encoder, decoder, head=ConvBNReLU(64, num_classes))
+    return SegNet(encoder, decoder, head=block(64, num_classes))
 
 
 def _convs(*widths: int, bias: bool = False) -> nn.Sequential:
     """Return 3x3 convolutions from each width to the next, with batch norm and ReLU."""
-    return nn.Sequential(*(ConvBNReLU(before, after, bias=bias) for before, after in pairwise(widths)))
+    return _chain(partial(ConvBNReLU, bias=bias), *widths)
+
+
+def _chain(block: Callable[[int, int], nn.Module], *widths: int) -> nn.Sequential:
+    """Return one block from each width to the next."""
+    return nn.Sequential(*(block(before, after) for before, after in pairwise(widths)))

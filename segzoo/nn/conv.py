@@ -63,15 +63,35 @@ class ConvBNReLU(ConvBN):
 
 
 class DepthwiseSeparableConv(nn.Sequential):
-    """A 3x3 convolution of each channel on its own, then a 1x1 convolution across channels.
+    """A convolution of each channel on its own, then a 1x1 convolution across channels (MobileNet, arXiv:1704.04861).
 
-    Maps ``(N, in_channels, H, W)`` to ``(N, out_channels, ceil(H/stride), ceil(W/stride))``. Nothing nonlinear lies
-    between the two, as in Fast-SCNN (arXiv:1902.04502, section 3.2.1).
+    Maps ``(N, in_channels, H, W)`` to ``(N, out_channels, ceil(H/stride), ceil(W/stride))``. No ReLU lies between the
+    two, as in Fast-SCNN (arXiv:1902.04502, section 3.2.1).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Side of the first convolution's kernel in pixels, an odd number.
+        stride: Step of the first convolution in pixels.
+        dilation: Distance of its kernel's taps in pixels.
+        norm_between: Whether a batch norm follows the first convolution as it follows the second.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        norm_between: bool = True,
+    ) -> None:
+        depthwise = ConvBN(
+            in_channels, in_channels, kernel_size=kernel_size, stride=stride, dilation=dilation, groups=in_channels
+        )
         super().__init__(
-            ConvBN(in_channels, in_channels, stride=stride, groups=in_channels),
+            depthwise if norm_between else depthwise[0],
             ConvBNReLU(in_channels, out_channels, kernel_size=1),
         )
 

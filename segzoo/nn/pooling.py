@@ -1,4 +1,4 @@
-"""Pooling that remembers where its maxima were, its inverse, and the pyramid pooling of PSPNet."""
+"""Pooling that remembers where its maxima were, its inverse, and pooling over pyramids of grids."""
 
 from __future__ import annotations
 
@@ -48,6 +48,30 @@ def max_unpool(features: Tensor, maxima: Maxima) -> Tensor:
     batch, channels = features.shape[:2]
     empty = features.new_zeros(batch, channels, height * width)
     return empty.scatter(2, maxima.indices.flatten(2), features.flatten(2)).view(batch, channels, height, width)
+
+
+class SpatialPyramidPooling(nn.Module):
+    """Describe a feature map of any size by a vector of one length: its maxima over grids (SPP-net, arXiv:1406.4729).
+
+    Maps ``(N, C, H, W)`` to ``(N, C * cells)``, where ``cells`` is the sum of the squares of ``bins``. Unlike
+    :class:`PyramidPooling` it has no place for the single pixel, and so serves classifiers.
+
+    Args:
+        bins: Side of each grid in cells.
+
+    Raises:
+        ValueError: If there is no grid, or one of no cells.
+    """
+
+    def __init__(self, *, bins: Sequence[int] = (4, 2, 1)) -> None:
+        super().__init__()
+        if min(bins, default=0) < 1:
+            raise ValueError(f"bins must be one or more numbers of at least 1, got {tuple(bins)}")
+        self.bins = tuple(bins)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the maxima of all grids, one grid after the other."""
+        return torch.cat([F.adaptive_max_pool2d(features, side).flatten(1) for side in self.bins], dim=1)
 
 
 class PyramidPooling(nn.Module):

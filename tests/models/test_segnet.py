@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from segzoo.catalog.scratch import SegNetParams, SegNetPetsParams
-from segzoo.models.segnet import SegNet, build_segnet, build_segnet_pets
+from segzoo.catalog.scratch import SegNetPetsParams
+from segzoo.catalog.vgg import SegNetParams
+from segzoo.models.segnet import SegNet, build_segnet, build_segnet_pets, build_segnet_pets_separable
 from segzoo.spec import Params
 
 
@@ -47,6 +48,32 @@ def test_parameters_of_the_pets_variant() -> None:
     assert len(model.encoder.stages) == len(model.decoder.stages) == 4
     assert isinstance(next(layer for layer in model.modules() if not list(layer.children())), nn.BatchNorm2d)
     assert isinstance(model.head[-1], nn.ReLU)
+
+
+def test_parameters_of_the_separable_pets_variant() -> None:
+    """3 classes: 1,749,671 parameters; no kernel but the depthwise ones is larger than a pixel."""
+    with torch.device("meta"):
+        model = build_segnet_pets_separable(SegNetPetsParams(), in_channels=3, num_classes=3)
+        plain = build_segnet_pets(SegNetPetsParams(), in_channels=3, num_classes=3)
+    depthwise = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
+    dense = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
+
+    assert count(model) == 1_749_671
+    assert all(layer.groups == layer.in_channels for layer in depthwise)
+    assert [layer.in_channels for layer in depthwise] == [layer.in_channels for layer in dense]
+
+
+def test_separable_pets_variant_needs_a_fraction_of_the_multiplications() -> None:
+    """At 128x128 pixels: 9.116 GMAC plain, 1.078 separable."""
+    gmacs = []
+    with torch.device("meta"):
+        for build in (build_segnet_pets, build_segnet_pets_separable):
+            model = build(SegNetPetsParams(), in_channels=3, num_classes=3).eval()
+            with FlopCounterMode(display=False) as counter:
+                model(torch.empty(1, 3, 128, 128))
+            gmacs.append(f"{counter.get_total_flops() / 2e9:.3f}")
+
+    assert gmacs == ["9.116", "1.078"]
 
 
 def test_pets_logits_are_not_negative() -> None:
@@ -99,7 +126,14 @@ def test_starts_with_weights_after_he() -> None:
     assert not conv.bias.any()
 
 
-@pytest.mark.parametrize(("build", "params"), [(build_segnet, SegNetParams()), (build_segnet_pets, SegNetPetsParams())])
+@pytest.mark.parametrize(
+    ("build", "params"),
+    [
+        (build_segnet, SegNetParams()),
+        (build_segnet_pets, SegNetPetsParams()),
+        (build_segnet_pets_separable, SegNetPetsParams()),
+    ],
+)
 def test_refuses_no_classes(build: Callable[..., SegNet], params: Params) -> None:
     """Used on their own, the builders name the value that is wrong."""
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from segzoo.nn.conv import (
     ConvBN,
@@ -26,6 +27,8 @@ from segzoo.nn.conv import (
         lambda stride: ConvBNReLU(3, 5, kernel_size=1, stride=stride),
         lambda stride: ConvBNReLU(3, 5, dilation=4, stride=stride),
         lambda stride: DepthwiseSeparableConv(3, 5, stride=stride),
+        lambda stride: DepthwiseSeparableConv(3, 5, kernel_size=5, stride=stride),
+        lambda stride: DepthwiseSeparableConv(3, 5, dilation=4, stride=stride, norm_between=False),
         lambda stride: InvertedResidual(3, 5, expansion=6, stride=stride),
     ],
 )
@@ -61,6 +64,27 @@ def test_depthwise_separable_factorises_a_convolution() -> None:
     expected = nn.functional.conv2d(image, dense, padding=1).relu()
 
     torch.testing.assert_close(block(image), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_between_the_two_is_optional() -> None:
+    """Without it, two convolutions without bias and the last batch norm remain."""
+    without = DepthwiseSeparableConv(16, 24, norm_between=False)
+
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in DepthwiseSeparableConv(16, 24).modules()) == 2
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in without.modules()) == 1
+    assert sum(parameter.numel() for parameter in without.parameters()) == 9 * 16 + 16 * 24 + 2 * 24
+
+
+def test_depthwise_separable_needs_a_fraction_of_the_multiplications() -> None:
+    """256 filters of 5x5 on 3 channels at 8x8 places: 1,228,800 multiplications, or 4,800 + 49,152 = 53,952."""
+    multiplications = []
+    with torch.device("meta"):
+        for block in (ConvBNReLU(3, 256, kernel_size=5), DepthwiseSeparableConv(3, 256, kernel_size=5)):
+            with FlopCounterMode(display=False) as counter:
+                block(torch.empty(1, 3, 8, 8))
+            multiplications.append(counter.get_total_flops() // 2)
+
+    assert multiplications == [1_228_800, 53_952]
 
 
 @pytest.mark.parametrize(("out_channels", "stride", "adds"), [(6, 1, True), (6, 2, False), (8, 1, False)])

@@ -1,9 +1,11 @@
-"""Max-unpooling is exact, and pyramid pooling sees the whole image."""
+"""Max-unpooling is exact, and pooling over pyramids sees the whole image."""
+
+import re
 
 import pytest
 import torch
 
-from segzoo.nn.pooling import PyramidPooling, max_pool, max_unpool
+from segzoo.nn.pooling import PyramidPooling, SpatialPyramidPooling, max_pool, max_unpool
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 6), (5, 7), (45, 11)])
@@ -53,6 +55,34 @@ def test_unpooling_runs_under_deterministic_algorithms() -> None:
         torch.use_deterministic_algorithms(before)
 
     assert features.grad is not None
+
+
+@pytest.mark.parametrize("size", [(4, 4), (13, 13), (10, 27)])
+def test_spatial_pyramid_pooling_gives_one_length(size: tuple[int, int]) -> None:
+    """256 channels over grids of 4x4, 2x2 and 1x1 cells are (16 + 4 + 1) * 256 = 5376 values at every size."""
+    assert SpatialPyramidPooling()(torch.rand(2, 256, *size)).shape == (2, 5376)
+
+
+def test_spatial_pyramid_pooling_takes_the_maximum_of_each_cell() -> None:
+    """A slow loop over cells, which overlap by a pixel where the size is no multiple, finds the same values."""
+    features = torch.randn(2, 3, 7, 10)
+    expected = []
+    for side in (4, 2, 1):
+        for channel in range(3):
+            for row in range(side):
+                for column in range(side):
+                    top, bottom = row * 7 // side, -(-(row + 1) * 7 // side)
+                    left, right = column * 10 // side, -(-(column + 1) * 10 // side)
+                    expected.append(features[:, channel, top:bottom, left:right].amax(dim=(1, 2)))
+
+    assert torch.equal(SpatialPyramidPooling(bins=(4, 2, 1))(features), torch.stack(expected, dim=1))
+
+
+@pytest.mark.parametrize("bins", [(), (4, 0)])
+def test_spatial_pyramid_pooling_refuses_empty_grids(bins: tuple[int, ...]) -> None:
+    """The message holds the value."""
+    with pytest.raises(ValueError, match=re.escape(f"at least 1, got {bins}")):
+        SpatialPyramidPooling(bins=bins)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (13, 7)])
