@@ -30,6 +30,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/list_startup.py --out benchmarks/results/list_startup.json
+	$(BIN)/python benchmarks/list_with_faulty_plugins.py --out benchmarks/results/list_with_faulty_plugins.json
 	$(BIN)/python benchmarks/spin_wait.py --out benchmarks/results/spin_wait.json
 
 # What is generated and committed; tests compare it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+import segzoo.distributions  # noqa: F401 - looks at all metadata before pydantic does
 from segzoo.errors import SegzooError
 from segzoo.plugins import get_spec, is_model, list_models, plugins, register
 from segzoo.recipe import Recipe, load_recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 from collections.abc import Callable
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from pydantic import BaseModel
 from torch import nn
 
-from segzoo.errors import PluginError
+from segzoo.errors import PluginError, SegzooError, fault_text
 from segzoo.nn.conv import check_channels
-from segzoo.plugins import default_registry
-from segzoo.registry import check_weights, validate_params
+from segzoo.plugins import default_registry, stdout_to_stderr
+from segzoo.pretrained import Identity, find_source
+from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.weights import load_pretrained
 
@@ -30,7 +32,9 @@ def create_model(
         name: An id, such as ``"segzoo/segnet"``, a bare name or an alias.
         num_classes: Channels of the logits, background included.
         in_channels: Channels of the image.
-        weights: ``None`` for random weights, or a tag of the model's spec, such as ``"imagenet"``.
+        weights: ``None`` for random weights; a tag of the model's spec, such as ``"imagenet"``; a ``.safetensors``,
+            ``.pth`` or ``.pt`` file; a run directory; or ``"hf-hub:owner/name"``, perhaps with ``@revision``. A head of
+            another number of classes starts at random.
         **params: The model's own parameters, as its spec declares them.
 
     Returns:
@@ -38,19 +42,22 @@ def create_model(
 
     Raises:
         UnknownName: If there is no such model or weight tag; the nearest names are suggested.
+        UsageFault: If a weights file or run cannot be read, or holds another model.
         ParamsError: If a parameter is unknown or wrong.
         ValueError: If ``num_classes`` or ``in_channels`` is below 1.
         PluginError: If the model's code is at fault.
-        DownloadError: If the weights cannot be fetched.
+        DownloadError: If the weights cannot be fetched, or what was fetched cannot be read or does not fit.
     """
-    spec = default_registry().resolve(name).spec()
+    entry = default_registry().resolve(name)
+    spec = entry.spec()
     checked = validate_params(spec, params)
     spec = spec.refined(checked)
+    identity = Identity(entry.id, spec, checked, in_channels)
     if weights is not None:
-        check_weights(spec, weights)
+        find_source(identity, weights)  # raises what can be told at once
     model = build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)
     if weights is not None:
-        logger.info("%s", load_pretrained(model, spec, weights, in_channels=in_channels).summary())
+        logger.info("%s", load_pretrained(model, identity, weights).summary())
     return model
 
 
@@ -64,11 +71,14 @@ def build_from_spec(spec: ModelSpec, params: BaseModel, *, num_classes: int, in_
         in_channels: Channels of the image.
 
     Raises:
-        ValueError: If ``num_classes`` or ``in_channels`` is below 1.
-        PluginError: If the builder cannot be imported, or does not return a module with ``encoder`` and ``head``.
+        ValueError: If ``num_classes`` or ``in_channels`` is below 1, or a built-in model refuses a value.
+        PluginError: If a plugin's builder fails, or a builder cannot be imported or does not return a module with
+            ``encoder`` and ``head``.
     """
     check_channels(in_channels=in_channels, num_classes=num_classes)
-    model = _builder(spec)(params, in_channels=in_channels, num_classes=num_classes)
+    # Plugins may print; stdout carries data only.
+    with contextlib.nullcontext() if _is_own(spec) else stdout_to_stderr():
+        model = _call(_builder(spec), spec, params, num_classes=num_classes, in_channels=in_channels)
     if not isinstance(model, nn.Module):
         raise PluginError(f"the builder {spec.builder} of {spec.name} returned no nn.Module but {type(model).__name__}")
     for part in ("encoder", "head"):
@@ -77,12 +87,31 @@ def build_from_spec(spec: ModelSpec, params: BaseModel, *, num_classes: int, in_
     return model
 
 
+def _call(
+    builder: Callable[..., object], spec: ModelSpec, params: BaseModel, *, num_classes: int, in_channels: int
+) -> object:
+    try:
+        return builder(params, in_channels=in_channels, num_classes=num_classes)
+    except (SegzooError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plugin may raise SystemExit, too
+        if _is_own(spec):
+            raise  # what a built-in says of a value is meant for whoever gave it
+        raise PluginError(f"the builder {spec.builder} of {spec.name} failed: {fault_text(error)}") from error
+
+
+def _is_own(spec: ModelSpec) -> bool:
+    return spec.builder.startswith("segzoo.")
+
+
 def _builder(spec: ModelSpec) -> Callable[..., object]:
     module, _, function = spec.builder.partition(":")
     try:
         builder: Callable[..., object] = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a plugin's module may raise anything while it is imported
+    except (SegzooError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a plugin's module may raise anything while it is imported
         raise PluginError(
-            f"the builder {spec.builder} of {spec.name} cannot be imported: {type(error).__name__}: {error}"
+            f"the builder {spec.builder} of {spec.name} cannot be imported: {fault_text(error)}"
         ) from error
     return builder

@@ -136,3 +136,11 @@ def did_you_mean(name: str, choices: Iterable[str], *, limit: int = 3) -> str:
     if not close:
         return ""
     return f" Did you mean {' or '.join(repr(match) for match in close)}?"
+
+
+def fault_text(error: BaseException) -> str:
+    """Return class and message of whatever other code raised, even where its ``__str__`` raises as well."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__

@@ -10,23 +10,28 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint
 
+from packaging.requirements import InvalidRequirement
+from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
 from segzoo.catalog import BUILTIN_SPECS
+from segzoo.distributions import offers
 from segzoo.environment import package_version
-from segzoo.errors import MissingDistribution, PluginError
+from segzoo.errors import MissingDistribution, PluginError, fault_text
 from segzoo.messages import explain
-from segzoo.registry import BUILTIN, Entry, ModelInfo, Registry, Status, normalise
+from segzoo.registry import BUILTIN, LOCAL, Entry, ModelInfo, Registry, Status, unmet_requirement
 from segzoo.spec import Frozen, InputSpec, ModelSpec, Weights
 
 logger = logging.getLogger(__name__)
 
 GROUP = "segzoo.models"
-
+_NAME = re.compile(r"[a-z0-9_]+")
+_TARGET = re.compile(r"[\w.]+\s*:\s*[\w.]+\s*(\[.*\])?")
 _SPEC_CLASSES: dict[str, type[Frozen]] = {kind.__name__: kind for kind in (ModelSpec, InputSpec, Weights)}
 
 
@@ -118,13 +123,18 @@ def plugin_entries() -> Iterator[Entry]:
     """
     wanted = _wanted(os.environ.get("SEGZOO_PLUGINS"))
     seen: set[str] = set()
-    for name, version, points in _offers():
+    for offer in offers(GROUP):
+        name = offer.name
+        if name in (BUILTIN, LOCAL):
+            logger.warning("skipped the models of %s: no other distribution may be named %r", offer.folder, name)
+            continue
         if name in seen:
-            continue  # an older copy further down sys.path
+            continue  # another copy in the same folder
         seen.add(name)
         if wanted is None or name in wanted:
-            for point in points:
-                yield Entry(point.name, name, version, point.value, functools.partial(_load, point, name))
+            for point in offer.points:
+                load = functools.partial(_load, point, name, offer.fault)
+                yield Entry(point.name, name, offer.version, point.value, load)
     unknown = sorted((wanted or set()) - seen)
     if unknown:
         raise MissingDistribution(
@@ -138,32 +148,19 @@ def _wanted(setting: str | None) -> set[str] | None:
         return None
     if setting.strip() == "none":
         return set()
-    return {normalise(name.strip()) for name in setting.split(",") if name.strip()}
+    return {canonicalize_name(name.strip()) for name in setting.split(",") if name.strip()}
 
 
-def _offers() -> Iterator[tuple[str, str, list[EntryPoint]]]:
-    """Yield the name, the version and the entry points of each distribution that offers models."""
-    for distribution in distributions():
-        try:
-            # A look at the raw text first: parsing every package's metadata would cost more than all the rest.
-            if GROUP not in (distribution.read_text("entry_points.txt") or ""):
-                continue
-            points = list(distribution.entry_points.select(group=GROUP))
-            if not points:
-                continue
-            offer = normalise(distribution.metadata["Name"]), distribution.version, points
-        except Exception as error:  # unrelated packages may have any kind of broken metadata
-            logger.warning(
-                "skipped a distribution with malformed metadata in %s: %s", distribution.locate_file(""), error
-            )
-        else:
-            yield offer
-
-
-def _load(point: EntryPoint, distribution: str) -> ModelSpec:
+def _load(point: EntryPoint, distribution: str, fault: str | None) -> ModelSpec:
     """Import one plugin's spec; whatever its code raises or prints stays contained."""
+    if fault is not None:
+        raise _fault(point, distribution, fault)
+    if not _NAME.fullmatch(point.name):
+        raise _fault(point, distribution, "a model's name has only lower-case letters, digits and underscores")
+    if not _TARGET.fullmatch(point.value):
+        raise _fault(point, distribution, "the entry point is not of the form module:attribute")
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with stdout_to_stderr():
             loaded = point.load()
     except KeyboardInterrupt:
         raise
@@ -173,16 +170,49 @@ def _load(point: EntryPoint, distribution: str) -> ModelSpec:
         raise _fault(point, distribution, f"expected a ModelSpec, got {type(loaded).__name__}")
     if loaded.name != point.name:
         raise _fault(point, distribution, f"the entry point is named {point.name!r}, the spec {loaded.name!r}")
+    for text in loaded.requires:
+        _require(text, point, distribution)
     return loaded
+
+
+def _require(text: str, point: EntryPoint, distribution: str) -> None:
+    try:
+        reason = unmet_requirement(text)
+    except InvalidRequirement as error:
+        reason = f"requires: {text!r} is not a requirement: {str(error).splitlines()[0]}"
+        raise _fault(point, distribution, reason) from error
+    if reason is not None:
+        raise _fault(point, distribution, reason)
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send what is printed inside the block to stderr, by C code and child processes too: stdout carries data only."""
+    with contextlib.redirect_stdout(sys.stderr):
+        if sys.__stdout__ is None or sys.__stderr__ is None:  # closed when the process began
+            yield
+            return
+        _flush()
+        saved = os.dup(1)
+        try:
+            os.dup2(2, 1)
+            yield
+        finally:
+            _flush()
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ValidationError) and error.title in _SPEC_CLASSES:
         return f"{error.title}: {explain(error, _SPEC_CLASSES[error.title], None)}"
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # its __str__ is a plugin's code as well
-        return type(error).__name__
+    return fault_text(error)
 
 
 def _fault(point: EntryPoint, distribution: str, reason: str) -> PluginError:

@@ -6,20 +6,22 @@ import fnmatch
 import json
 import logging
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ValidationError
 
 from segzoo.environment import package_version
 from segzoo.errors import (
     AmbiguousModel,
     MissingDistribution,
-    NotAvailable,
     ParamsError,
     PluginError,
     UnknownModel,
-    UnknownName,
     UsageFault,
     did_you_mean,
 )
@@ -224,7 +226,7 @@ class Registry:
 
     def _by_id(self, name: str) -> Entry | None:
         distribution, _, bare = name.partition("/")
-        return self._entries.get(f"{normalise(distribution)}/{bare}")
+        return self._entries.get(f"{canonicalize_name(distribution)}/{bare}")
 
     def _builtin(self, name: str) -> Entry | None:
         """Return the built-in of this name or alias."""
@@ -247,7 +249,7 @@ class Registry:
         found = [
             entry
             for entry in self
-            if (not distribution or entry.distribution == normalise(distribution)) and bare in _aliases(entry)
+            if (not distribution or entry.distribution == canonicalize_name(distribution)) and bare in _aliases(entry)
         ]
         if len(found) > 1:
             raise AmbiguousModel(name, [entry.id for entry in found])
@@ -258,7 +260,7 @@ class Registry:
         if not distribution:
             return UnknownModel(name, (entry.name for entry in self))
         origins = {entry.distribution for entry in self} | {LOCAL}
-        if normalise(distribution) in origins or not _DISTRIBUTION.fullmatch(distribution):
+        if canonicalize_name(distribution) in origins or not _DISTRIBUTION.fullmatch(distribution):
             return UnknownModel(name, self._entries)
         near = did_you_mean(name, self._entries).strip()
         hint = f" ({near})" if near else ""
@@ -291,6 +293,7 @@ def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = 
 
     Raises:
         ParamsError: If a name or a value is wrong; it names the nearest valid one.
+        PluginError: If a check that the model's author wrote fails itself; the cause is chained.
     """
     data = {**params, **spec.fixed}
     for name, value in spec.fixed.items():
@@ -301,34 +304,48 @@ def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = 
                 f"{did_you_mean(str(params[name]), [str(value)])}"
             )
     try:
-        return spec.params.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        raise ParamsError(f"{spec.name}: {explain(error, spec.params, data, under=under)}") from None
+        text = json.dumps(data)
     except TypeError as error:
         raise ParamsError(f"{spec.name}: parameters are JSON data: {error}") from None
+    try:
+        return spec.params.model_validate_json(text)
+    except ValidationError as error:
+        raise ParamsError(f"{spec.name}: {explain(error, spec.params, data, under=under)}") from None
+    except Exception as error:
+        raise PluginError(
+            f"{spec.params.__name__}, the parameters of {spec.name}, cannot be checked: {type(error).__name__}: {error}"
+        ) from error
 
 
-def check_weights(spec: ModelSpec, weights: str) -> None:
-    """Refuse weights that are not a tag of the model.
+def unmet_requirement(text: str) -> str | None:
+    """Return what is missing of a requirement and how to install it, or None where it is met.
+
+    Args:
+        text: A requirement as pip takes it, such as ``"acme-ops>=1.2"``.
 
     Raises:
-        NotAvailable: If it looks like a file, a run directory or an address, which this version does not load.
-        UnknownName: If it looks like a tag; the nearest is suggested.
+        packaging.requirements.InvalidRequirement: If it is none.
     """
-    if weights in spec.weights:
-        return
-    if any(mark in weights for mark in "/.:"):
-        raise NotAvailable(f"loading weights from {weights!r}")
-    raise UnknownName(f"weight tag of {spec.name}", weights, spec.weights)
-
-
-def normalise(distribution: str) -> str:
-    """Return a distribution's name as PEP 503 writes it."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    requirement = Requirement(text)
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return None
+    try:
+        installed = version(requirement.name)
+    except PackageNotFoundError:
+        return (
+            f"requires {text!r}, but {requirement.name} is not installed; "
+            f"install it with: pip install {shlex.quote(text)}"
+        )
+    if requirement.specifier.contains(installed, prereleases=True):
+        return None
+    return (
+        f"requires {text!r}, but {requirement.name} {installed} is installed; "
+        f"change it with: pip install {shlex.quote(text)}"
+    )
 
 
 def _matches(entry: Entry, pattern: str, origin: str | None) -> bool:
-    if origin is not None and entry.distribution != normalise(origin):
+    if origin is not None and entry.distribution != canonicalize_name(origin):
         return False
     return fnmatch.fnmatchcase(entry.id if "/" in pattern else entry.name, pattern)
 

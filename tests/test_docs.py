@@ -81,4 +81,4 @@ def test_links_lead_somewhere() -> None:
 def test_every_command_is_in_the_help() -> None:
     """The application has the commands that the README names."""
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    assert {"list", "show", "plugins", "env", "recipe", "finetune"} == names
+    assert {"list", "show", "plugins", "check", "new-plugin", "env", "recipe", "finetune"} == names

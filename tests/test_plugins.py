@@ -15,8 +15,9 @@ import pytest
 
 import segzoo
 from segzoo.catalog import BUILTIN_SPECS
-from segzoo.errors import AmbiguousModel, MissingDistribution, PluginError
+from segzoo.errors import AmbiguousModel, MissingDistribution, ParamsError, PluginError
 from segzoo.plugins import PluginInfo, default_registry, loaded_plugins, plugin_entries, plugins
+from segzoo.registry import validate_params
 
 Install = Callable[..., Path]
 
@@ -84,9 +85,27 @@ def test_names_are_known_without_running_plugin_code(install: Install, tmp_path:
         ("this is no python", "bad_seg:SPEC", "SyntaxError: invalid syntax"),
         ("", "bad_seg:SPEC", "AttributeError: module 'bad_seg' has no attribute 'SPEC'"),
         ("", "no_such_module:SPEC", "ModuleNotFoundError: No module named 'no_such_module'"),
-        (GOOD, "no target at all", "AttributeError: "),
+        (GOOD, "no target at all", "the entry point is not of the form module:attribute"),
+        (GOOD, "bad_seg", "the entry point is not of the form module:attribute"),
         ("SPEC = {'name': 'lite'}", "bad_seg:SPEC", "expected a ModelSpec, got dict"),
         (GOOD, "bad_seg:LiteParams", "expected a ModelSpec, got ModelMetaclass"),
+        (
+            GOOD.replace("license=", "requires=('no-such-ops>=2',), license="),
+            "bad_seg:SPEC",
+            "requires 'no-such-ops>=2', but no-such-ops is not installed; "
+            "install it with: pip install 'no-such-ops>=2'",
+        ),
+        (
+            GOOD.replace("license=", "requires=('pydantic<2',), license="),
+            "bad_seg:SPEC",
+            f"requires 'pydantic<2', but pydantic {importlib.metadata.version('pydantic')} is installed; "
+            "change it with: pip install 'pydantic<2'",
+        ),
+        (
+            GOOD.replace("license=", "requires=('pydantic two',), license="),
+            "bad_seg:SPEC",
+            "requires: 'pydantic two' is not a requirement: ",
+        ),
         (GOOD.replace('"lite"', '"light"'), "bad_seg:SPEC", "the entry point is named 'lite', the spec 'light'"),
         (
             GOOD.replace("license=", "api_version=99, license="),
@@ -128,7 +147,7 @@ def test_broken_plugin_breaks_alone(install: Install, offer: Install, code: str,
         segzoo.get_spec("lite")
     assert caught.value.exit_code == 3
     assert str(caught.value) == row.error
-    raised = "expected" not in reason and "is named" not in reason
+    raised = not any(word in reason for word in ("expected a", "is named", "the form", "requires '"))
     assert (caught.value.__cause__ is not None) == raised
 
 
@@ -197,28 +216,81 @@ def test_first_copy_on_the_path_counts(install: Install, tmp_path: Path, monkeyp
     assert [(row.id, row.version) for row in plugins()] == [("acme-seg/lite", "1.0")]
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("entry_points.txt", b"[segzoo.models]\nlite = \xff\xfe:SPEC\n"),
-        ("entry_points.txt", b"[segzoo.models]\nno equals sign\n"),
-        ("METADATA", b"\xff\xfe\x00"),
-        ("METADATA", b""),
-    ],
-)
-def test_malformed_metadata_is_survived(
-    install: Install, offer: Install, caplog: pytest.LogCaptureFixture, file: str, content: bytes
-) -> None:
-    """A package whose metadata cannot be read is skipped with a warning; the others are all there."""
-    offer("acme-seg", "unet_lite")
-    info = install("odd-seg", {"lite": "odd_seg:SPEC"}, GOOD)
-    (info / file).write_bytes(content)
+def test_newer_copy_without_models_counts(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models of an older copy are gone when the copy that Python imports offers none."""
+    older = tmp_path / "older"
+    older.mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(older)])
+    install("acme-seg", {"lite": "acme_seg:SPEC"}, GOOD, version="0.9", folder=older)
+    assert [row.version for row in plugins()] == ["0.9"]
+    info = install("acme-seg", {}, GOOD, version="1.0")
+    (info / "entry_points.txt").unlink()
+    assert plugins() == []
+
+
+@pytest.mark.parametrize("name", ["Lite", "lite-2", "lite.2", "my lite"])
+def test_name_of_an_entry_point_is_checked(install: Install, name: str) -> None:
+    """A name that no spec can have is a fault of its own, said before the plugin's code runs."""
+    install("bad-seg", {name: "bad_seg:SPEC"}, "raise KeyboardInterrupt")
+    (row,) = plugins()
+    assert (row.id, row.status) == (f"bad-seg/{name}", "broken")
+    assert row.error is not None
+    assert row.error.endswith("is broken: a model's name has only lower-case letters, digits and underscores")
+
+
+def test_extras_of_an_entry_point_are_no_fault(install: Install) -> None:
+    """What packaging tools may write behind the target does not matter."""
+    install("acme-seg", {"lite": "acme_seg : SPEC [gpu]"}, GOOD)
+    assert status("acme-seg/lite").status == "ok"
+
+
+def test_requirement_that_is_met_or_meant_for_others(install: Install) -> None:
+    """A requirement that is met is no fault, and one with a marker for another machine asks for nothing here."""
+    requires = "requires=('pydantic>=2', 'no-such-ops; python_version < \"3\"'), license="
+    install("acme-seg", {"lite": "acme_seg:SPEC"}, GOOD.replace("license=", requires))
+    assert status("acme-seg/lite").status == "ok"
+
+
+@pytest.mark.parametrize("name", ["segzoo", "Local"])
+def test_names_of_segzoo_are_taken(install: Install, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """No distribution can put its models among the built-ins, or among those of this process."""
+    info = install("acme-seg", {"lite": "acme_seg:SPEC"}, GOOD)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    info.rename(info.with_name(f"{name}-1.0.dist-info"))
     importlib.invalidate_caches()
     with caplog.at_level(logging.WARNING, logger="segzoo"):
-        rows = plugins()
-    assert "acme-seg/unet_lite" in {row.id for row in rows}
-    assert not any(row.distribution.startswith("odd") for row in rows)
-    assert f"skipped a distribution with malformed metadata in {info.parent}" in caplog.text
+        assert plugins() == []
+    message = f"skipped the models of {name}-1.0.dist-info: no other distribution may be named {name.lower()!r}"
+    assert caplog.messages == [message]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "row_id", "reason"),
+    [
+        ("entry_points.txt", b"[segzoo.models]\nlite = \xff\xfe:SPEC\n", "odd-seg/?", "the entry points of odd-seg"),
+        ("entry_points.txt", b"[segzoo.models]\nno equals sign\n", "odd-seg/?", "the entry points of odd-seg"),
+        ("METADATA", b"\xff\xfe\x00", "odd-seg/lite", "the metadata of odd-seg"),
+        ("METADATA", b"", "odd-seg/lite", "the metadata of odd-seg"),
+        ("METADATA", None, "odd-seg/lite", "the metadata of odd-seg"),
+    ],
+)
+def test_malformed_metadata_is_a_fault(
+    install: Install, offer: Install, file: str, content: bytes | None, row_id: str, reason: str
+) -> None:
+    """What an interrupted installation leaves is shown with the way out, and the others are all there."""
+    offer("acme-seg", "unet_lite")
+    info = install("odd-seg", {"lite": "odd_seg:SPEC"}, GOOD)
+    if content is None:
+        (info / file).unlink()
+    else:
+        (info / file).write_bytes(content)
+    importlib.invalidate_caches()
+    assert status("acme-seg/unet_lite").status == "ok"
+    row = status(row_id)
+    assert row.status == "broken"
+    assert row.error is not None
+    assert f"is broken: {reason} cannot be read: " in row.error
+    assert row.error.endswith("; install odd-seg again")
 
 
 def test_unrelated_packages_may_be_odd(install: Install, offer: Install, caplog: pytest.LogCaptureFixture) -> None:
@@ -315,3 +387,64 @@ def test_every_builtin_is_in_the_registry(install: Install) -> None:
     builtins = [entry for entry in registry if entry.distribution == "segzoo"]
     assert sorted(entry.name for entry in builtins) == sorted(spec.name for spec in BUILTIN_SPECS)
     assert {entry.version for entry in builtins} == {importlib.metadata.version("segzoo")}
+
+
+def test_failing_check_of_parameters_is_the_plugins_fault(install: Install) -> None:
+    """A user cannot help it when an author's own check breaks down."""
+    code = """
+from pydantic import field_validator
+""" + GOOD.replace(
+        "    width: int = 8\n",
+        "    width: int = 8\n\n    @field_validator('width')\n    def check(cls, value):\n        return value / 0\n",
+    )
+    install("acme-seg", {"lite": "acme_seg:SPEC"}, code)
+    with pytest.raises(PluginError, match="LiteParams, the parameters of lite, cannot be checked: ZeroDiv") as caught:
+        validate_params(segzoo.get_spec("lite"), {"width": 3})
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+BUILDER = (
+    GOOD.replace("nets:build", "acme_seg:build")
+    + """
+def build(params, *, in_channels, num_classes):
+    print("hello from a builder")
+    {body}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        (
+            "raise ValueError('width 3 is odd')",
+            PluginError,
+            "build of lite failed: ValueError: width 3 is odd",
+        ),
+        ("raise SystemExit('bye')", PluginError, "acme_seg:build of lite failed: SystemExit: bye"),
+        ("return 'a string'", PluginError, "acme_seg:build of lite returned no nn.Module but str"),
+        ("raise segzoo.errors.ParamsError('no luck')", ParamsError, "no luck"),
+        ("raise KeyboardInterrupt", KeyboardInterrupt, "^$"),
+    ],
+)
+def test_what_a_builder_does_stays_contained(
+    install: Install, capfd: pytest.CaptureFixture[str], body: str, error: type[BaseException], message: str
+) -> None:
+    """A fault names builder and model, what is meant for the user passes, and nothing that is printed is data."""
+    install("acme-seg", {"lite": "acme_seg:SPEC"}, "import segzoo.errors\n" + BUILDER.format(body=body))
+    with pytest.raises(error, match=message) as caught:
+        segzoo.create_model("acme-seg/lite", num_classes=2)
+    assert (caught.value.__cause__ is not None) == ("failed" in message)
+    out, err = capfd.readouterr()
+    assert (out, "hello from a builder" in err) == ("", True)
+
+
+def test_what_a_builtin_says_of_a_value_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A built-in's builder is no plugin: its ``ValueError`` reaches whoever gave the value."""
+
+    def refuse(params: object, *, in_channels: int, num_classes: int) -> None:
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("segzoo.models.fast_scnn.build", refuse)
+    with pytest.raises(ValueError, match="no luck"):
+        segzoo.create_model("fast_scnn", num_classes=2)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from segzoo.errors import AmbiguousModel, MissingDistribution, ParamsError, PluginError, UnknownModel, UsageFault
-from segzoo.registry import BUILTIN, Entry, Registry, normalise, validate_params
+from segzoo.registry import BUILTIN, Entry, Registry, validate_params
 from segzoo.spec import InputSpec, ModelSpec, Params, Weights
 
 
@@ -316,12 +316,6 @@ def test_adding_twice_is_refused(zoo: Registry) -> None:
     """Nothing is ever overwritten silently."""
     with pytest.raises(UsageFault, match="'zeta/unique' is registered already"):
         zoo.add(entry("unique", "zeta"))
-
-
-@pytest.mark.parametrize("name", ["acme-seg", "Acme_Seg", "ACME..seg", "acme-_.seg"])
-def test_normalise(name: str) -> None:
-    """Distributions are compared as PEP 503 writes them."""
-    assert normalise(name) == "acme-seg"
 
 
 def test_valid_params_pass() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 
 from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
+from segzoo.pretrained import Identity, find_source
 from segzoo.recipe.available import check_available
 from segzoo.recipe.schema import Recipe
-from segzoo.registry import Registry, check_weights, validate_params
+from segzoo.registry import Registry, unmet_requirement, validate_params
 from segzoo.spec import ModelSpec
 
 
@@ -27,6 +26,7 @@ def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
         UnknownModel: If there is no such model.
         ParamsError: If the model refuses a parameter.
         RecipeError: If parts of the recipe contradict each other or the model.
+        UsageFault: If its weights are not there, or are those of another model.
         MissingDistribution: If a requirement is not met.
     """
     check_available(recipe)
@@ -36,8 +36,9 @@ def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
     params = validate_params(spec, recipe.model.params, under="model.params")
     spec = spec.refined(params)
     _check_fit(recipe, spec)
+    identity = Identity(entry.id, spec, params, recipe.model.in_channels)
     model = recipe.model.model_copy(
-        update={"name": entry.id, "params": params.model_dump(mode="json"), "weights": _weights(recipe, spec)}
+        update={"name": entry.id, "params": params.model_dump(mode="json"), "weights": _weights(recipe, identity)}
     )
     return recipe.model_copy(update={"model": model})
 
@@ -51,29 +52,17 @@ def check_requirements(requirements: Iterable[str]) -> None:
     """
     for text in requirements:
         try:
-            requirement = Requirement(text)
+            reason = unmet_requirement(text)
         except InvalidRequirement as error:
             raise RecipeError(f"requires: {text!r} is not a requirement: {str(error).splitlines()[0]}") from None
-        if requirement.marker is not None and not requirement.marker.evaluate():
-            continue
-        try:
-            installed = version(requirement.name)
-        except PackageNotFoundError:
-            raise MissingDistribution(
-                f"requires {text!r}, but {requirement.name} is not installed; "
-                f"install it with: pip install {shlex.quote(text)}"
-            ) from None
-        if not requirement.specifier.contains(installed, prereleases=True):
-            raise MissingDistribution(
-                f"requires {text!r}, but {requirement.name} {installed} is installed; "
-                f"change it with: pip install {shlex.quote(text)}"
-            )
+        if reason is not None:
+            raise MissingDistribution(reason)
 
 
-def _weights(recipe: Recipe, spec: ModelSpec) -> str | None:
+def _weights(recipe: Recipe, identity: Identity) -> str | None:
     scratch = recipe.transfer.strategy == "scratch"
     if "weights" not in recipe.model.model_fields_set:
-        return None if scratch else spec.default_weights
+        return None if scratch else identity.spec.default_weights
     weights = recipe.model.weights
     if weights is None:
         return None
@@ -82,7 +71,7 @@ def _weights(recipe: Recipe, spec: ModelSpec) -> str | None:
             f"transfer.strategy 'scratch' starts from random weights, but model.weights is {weights!r}; "
             "set model.weights to null, or the strategy to 'finetune'"
         )
-    check_weights(spec, weights)
+    find_source(identity, weights)  # raises what can be told without torch and without a network
     return weights
 
 
@@ -91,6 +80,10 @@ def _check_fit(recipe: Recipe, spec: ModelSpec) -> None:
     if size is not None and min(size) < spec.input.min_size:
         raise RecipeError(
             f"data.image_size {list(size)} is below the {spec.input.min_size} pixels that {spec.name} needs"
+        )
+    if spec.input.margin:
+        raise NotAvailable(
+            f"training {spec.name} without padding, whose logits lack {spec.input.margin} pixels a side,"
         )
     if spec.aux:
         raise NotAvailable(f"training {spec.name}, which has auxiliary outputs ({', '.join(spec.aux)}),")

@@ -22,7 +22,8 @@ class ModelSection(Frozen):
     params: dict[str, Any] = Field(default={}, description="The model's own parameters, as `segzoo show` lists them.")
     weights: str | None = Field(
         default=None,
-        description="A weight tag of the model; null is random. Where the key is absent, the model's default is used.",
+        description="A weight tag of the model, a .safetensors, .pth or .pt file, a run directory, or "
+        "hf-hub:owner/name[@revision]; null is random. Where the key is absent, the model's default is used.",
     )
     in_channels: int = Field(default=3, ge=1)
 

@@ -98,7 +98,7 @@ def write_best(
             **{key: row[key] for key in kept},
             "absent_classes": [name for name, value in row["per_class_iou"].items() if value is None],
         },
-        provenance={"data_fingerprint": parts.fingerprint, **environment},
+        provenance={"data_fingerprint": parts.fingerprint, "pretrained": parts.pretrained, **environment},
     )
 
 

@@ -25,6 +25,7 @@ class Parts:
     source: Source
     fingerprint: str
     model: nn.Module
+    pretrained: str | None
     loss: WeightedSum
     optimizer: torch.optim.Optimizer
     predictor: Predictor

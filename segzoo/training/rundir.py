@@ -56,6 +56,7 @@ class RunRecord(Frozen):
     data: DataRecord | None = None
     recipe_sha256: str
     parameters: int | None = None
+    weights: str | None = None
     train_seconds: float = 0.0
 
 

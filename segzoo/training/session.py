@@ -20,6 +20,7 @@ from segzoo.data.transforms import build_augmentation
 from segzoo.errors import DataError, RecipeError, TrainingError
 from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
 from segzoo.plugins import get_spec
+from segzoo.pretrained import Identity
 from segzoo.recipe import Recipe
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
@@ -76,6 +77,7 @@ def train_run(
         "device_name": device_name(chosen),
         "data": DataRecord(fingerprint=report.fingerprint, images=report.images),
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
+        "weights": parts.pretrained,
     }
     run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
     trainer = Trainer(parts, run, stop, environment)
@@ -112,7 +114,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     report = scan(source, splits, num_classes=len(source.classes))
     _check_classes_occur(recipe, source, report)
     plan = Plan(len(source.splits["train"]), recipe.train.batch_size, recipe.train.seed)
-    model = _build_model(recipe, spec, params, source)
+    model, pretrained = _build_model(recipe, spec, params, source)
     if len(plan.keys(0)) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
         check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
@@ -132,6 +134,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
         source=source,
         fingerprint=report.fingerprint,
         model=model,
+        pretrained=pretrained,
         loss=_build_loss(recipe, source, report).to(device),
         optimizer=build_optimizer(
             model,
@@ -170,13 +173,17 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
         write_learning_gif(run.figures / "learning.gif", frames)
 
 
-def _build_model(recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Source) -> nn.Module:
+def _build_model(recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Source) -> tuple[nn.Module, str | None]:
+    """Return the model, and where its weights come from; None where they are random."""
     torch.manual_seed(derive_seed(recipe.train.seed, "init"))
     model = build_from_spec(spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels)
-    if recipe.model.weights is not None:
-        loaded = load_pretrained(model, spec, recipe.model.weights, in_channels=recipe.model.in_channels)
-        logger.info("%s", loaded.summary())
-    return model
+    if recipe.model.weights is None:
+        return model, None
+    identity = Identity(recipe.model.name, spec, params, recipe.model.in_channels)
+    names = [entry.name for entry in source.classes]
+    loaded = load_pretrained(model, identity, recipe.model.weights, classes=names)
+    logger.info("%s", loaded.summary())
+    return model, loaded.source
 
 
 def _configure(recipe: Recipe, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from segzoo.errors import (
     RecipeError,
     UnknownModel,
     UnknownName,
+    UsageFault,
 )
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.recipe.resolve import check_requirements, resolve_recipe
@@ -61,6 +63,7 @@ def zoo() -> Registry:
         make("heavy", weights={"imagenet": pinned, "coco": pinned}, default_weights="imagenet"),
         make("bare", weights={"imagenet": pinned}),
         make("deep", aux=("aux",)),
+        make("unpadded", input=InputSpec(margin=92)),
         make("needy", requires=("no-such-package>=2",)),
     )
     registry = Registry()
@@ -119,11 +122,52 @@ def test_weights(zoo: Registry, overrides: list[str], weights: str | None) -> No
     assert "weights" in resolved.model_fields_set
 
 
-@pytest.mark.parametrize("weights", ["runs/other", "best.safetensors", "hf-hub:owner/name"])
-def test_weights_to_come_are_named(zoo: Registry, weights: str) -> None:
-    """Files, runs and the hub are for a later version, and are refused before anything starts."""
-    with pytest.raises(NotAvailable, match=f"loading weights from '{weights}'"):
-        resolve(zoo, f"model.weights={weights}")
+def test_files_runs_and_repositories_are_kept_as_they_are_written(
+    zoo: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path stays relative to the current directory; a repository is not asked for anything."""
+    monkeypatch.chdir(tmp_path)
+    Path("best.pth").write_bytes(b"")
+    describe(Path("runs/lite/model"), "segzoo/lite")
+    for weights in ("best.pth", "runs/lite", "runs/lite/model", "hf-hub:owner/name", "hf-hub:owner/name@v1"):
+        assert resolve(zoo, f"model.weights={weights}").model.weights == weights
+
+
+def test_weights_that_cannot_be_loaded_are_refused(
+    zoo: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be known of a file or run is known before anything starts."""
+    monkeypatch.chdir(tmp_path)
+    describe(Path("runs/heavy/model"), "segzoo/heavy")
+    describe(Path("runs/wide/model"), "segzoo/lite", width=16)
+    for weights, message in {
+        "best.pth": "no file or run directory is named 'best.pth'",
+        "runs": "no weight tag of lite named 'runs'",
+        "./runs": "runs is a folder, but no run of segzoo",
+        "hf-hub:name": "is written hf-hub:owner/name",
+        "runs/heavy": "runs/heavy holds segzoo/heavy, not segzoo/lite",
+        "runs/wide": "runs/wide holds segzoo/lite with width 16, not 8",
+    }.items():
+        with pytest.raises(UsageFault, match=message):
+            resolve(zoo, f"model.weights={weights}")
+    assert resolve(zoo, "model.weights=runs/wide", "model.params.width=16").model.weights == "runs/wide"
+
+
+def describe(folder: Path, model: str, **params: Any) -> None:
+    """Write a ``model`` folder with empty tensors."""
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    description = {
+        "schema_version": 1,
+        "id": model,
+        "revision": 1,
+        "params": params,
+        "num_classes": 2,
+        "in_channels": 3,
+        "classes": [{"name": "a"}, {"name": "b"}],
+        "provenance": {"weights_sha256": "0" * 64},
+    }
+    (folder / "model.json").write_text(json.dumps(description))
 
 
 def test_scratch_with_weights_is_a_contradiction(zoo: Registry) -> None:
@@ -182,6 +226,12 @@ def test_auxiliary_outputs_are_for_a_later_version(zoo: Registry) -> None:
             resolve(zoo, "model.name=deep", *overrides)
 
 
+def test_logits_smaller_than_the_image_are_for_a_later_version(zoo: Registry) -> None:
+    """Masks are not cropped to them yet, and resizing them would shift every label."""
+    with pytest.raises(NotAvailable, match="training unpadded without padding, whose logits lack 92 pixels a side,"):
+        resolve(zoo, "model.name=unpadded")
+
+
 @pytest.mark.parametrize(
     "requirement", ["pydantic", "Pydantic>=2", "pydantic[email]>=2,<100", "no-such-package; python_version < '3'"]
 )
@@ -227,7 +277,7 @@ def test_a_models_own_requirements_count(zoo: Registry) -> None:
 
 def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs a development version knows it."""
-    monkeypatch.setattr("segzoo.recipe.resolve.version", lambda _: "2.1.0.dev3+git")
+    monkeypatch.setattr("segzoo.registry.version", lambda _: "2.1.0.dev3+git")
     check_requirements(["x>=2", "x<3"])
     with pytest.raises(MissingDistribution, match=r"x 2\.1\.0\.dev3\+git is installed"):
         check_requirements(["x>=2.1"])

@@ -1,0 +1,3 @@
+"""Imports a package that nobody installed."""
+
+import package_that_nobody_installed  # noqa: F401
