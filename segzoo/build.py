@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel
 from torch import nn
 
-from segzoo.errors import PluginError, SegzooError, fault_text
+from segzoo.errors import ParamsError, PluginError, SegzooError, did_you_mean, fault_text
 from segzoo.nn.conv import check_channels
 from segzoo.plugins import default_registry, stdout_to_stderr
 from segzoo.pretrained import Identity, find_source
@@ -19,6 +19,9 @@ from segzoo.spec import ModelSpec
 from segzoo.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
+
+ARGUMENTS = ("num_classes", "in_channels", "weights")
+"""What :func:`create_model` takes beside a model's own parameters."""
 
 
 def create_model(
@@ -50,6 +53,7 @@ def create_model(
     """
     entry = default_registry().resolve(name)
     spec = entry.spec()
+    _refuse_misspelt_arguments(spec, params)
     checked = validate_params(spec, params)
     spec = spec.refined(checked)
     identity = Identity(entry.id, spec, checked, in_channels)
@@ -59,6 +63,14 @@ def create_model(
     if weights is not None:
         logger.info("%s", load_pretrained(model, identity, weights).summary())
     return model
+
+
+def _refuse_misspelt_arguments(spec: ModelSpec, params: Mapping[str, object]) -> None:
+    """Refuse what is no parameter of the model and close to an argument that every model has."""
+    for name in params.keys() - spec.params.model_fields.keys():
+        hint = did_you_mean(name, ARGUMENTS)
+        if hint:
+            raise ParamsError(f"{spec.name}: {name} = {params[name]!r}: unknown key.{hint}")
 
 
 def build_from_spec(spec: ModelSpec, params: BaseModel, *, num_classes: int, in_channels: int) -> nn.Module:

@@ -120,7 +120,7 @@ class ModelSpec(Frozen):
         weights: Pretrained weights by tag.
         default_weights: The tag used where a recipe names none.
         input: What the model expects of an image.
-        aux: Names of auxiliary outputs in training mode.
+        aux: Names of auxiliary outputs; in training mode the model then returns a dict of ``"logits"`` and these.
         aliases: Other names, such as former ones.
         fixed_export_dims: Dimensions that an export cannot leave open, with the reason for each.
         expected_failures: Checks of the contract kit that cannot pass, with the reason for each.

@@ -1,8 +1,13 @@
-"""The parts of a model, each a group of parameters with its own learning rate."""
+"""The parts of a model: groups of parameters with their own learning rates, and freezing."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 from torch import nn
+
+from segzoo.errors import UnknownName
 
 PARTS = ("encoder", "decoder", "head")
 
@@ -17,3 +22,64 @@ def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
         part = name.partition(".")[0]
         groups[part if part in PARTS else "other"].append(parameter)
     return {name: parameters for name, parameters in groups.items() if parameters}
+
+
+def freeze(model: nn.Module, *parts: str) -> None:
+    """Keep parts of a model as they are, through every later ``model.train()``, until :func:`unfreeze`.
+
+    Their parameters take no gradient and lose the one they have, so that neither weight decay nor momentum moves them.
+    All their layers stay in evaluation mode, also where the model calls one of them directly: dropout does nothing, and
+    batch norms keep their statistics. Copies and pickles of the model stay frozen; the state dict is the same.
+
+    Args:
+        model: The model, changed in place.
+        *parts: Names of submodules: ``"encoder"``, ``"decoder"``, ``"head"``.
+
+    Raises:
+        ValueError: If no part is named.
+        UnknownName: If the model has no such part.
+    """
+    for part in _submodules(model, parts):
+        for parameter in part.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        for module in part.modules():
+            # An attribute of the instance hides the method. A partial of a function can be copied and pickled with it.
+            vars(module)["train"] = functools.partial(_stay_in_evaluation, module)
+        part.eval()
+
+
+def unfreeze(model: nn.Module, *parts: str) -> None:
+    """Let parts of a model train again: every parameter takes gradients, and the layers follow the model's mode.
+
+    A parameter that its author made untrainable trains from then on, too: what never trains is a buffer.
+
+    Args:
+        model: The model, changed in place.
+        *parts: Names of submodules: ``"encoder"``, ``"decoder"``, ``"head"``.
+
+    Raises:
+        ValueError: If no part is named.
+        UnknownName: If the model has no such part.
+    """
+    for part in _submodules(model, parts):
+        part.requires_grad_(True)
+        for module in part.modules():
+            vars(module).pop("train", None)
+        part.train(model.training)
+
+
+def _submodules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Return the submodules of these names; a wrong one is told before anything is changed."""
+    if not names:
+        raise ValueError(f"name at least one part of the model: {', '.join(map(repr, PARTS))}")
+    found = {name: part for name in PARTS if isinstance(part := getattr(model, name, None), nn.Module)}
+    for name in names:
+        if name not in found:
+            raise UnknownName(f"part of {type(model).__name__}", name, found)
+    return [found[name] for name in names]
+
+
+def _stay_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
+    """Stand in for a frozen module's ``train``, whatever mode it is asked for."""
+    return type(module).train(module, False)

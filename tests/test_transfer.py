@@ -1,12 +1,18 @@
-"""Every parameter belongs to exactly one part."""
+"""Every parameter belongs to exactly one part, and a frozen part stays as it is."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segzoo.build import create_model
-from segzoo.transfer import parameter_groups
+from segzoo.errors import UnknownName
+from segzoo.transfer import freeze, parameter_groups, unfreeze
 
 
 class Small(nn.Module):
@@ -78,3 +84,141 @@ def test_built_in_models_have_no_other_parameters() -> None:
         with torch.device("meta"):
             model = create_model(name, num_classes=3)
         assert "other" not in parameter_groups(model)
+
+
+class Stages(nn.Module):
+    """An encoder with all that training moves, whose stages the model also calls one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, momentum=None), nn.Dropout(0.5)),
+        )
+        self.head = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return what the stages make of an image, without a call of the encoder itself."""
+        for stage in self.encoder:
+            image = stage(image)
+        return image
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits."""
+        return self.head(self.features(image))
+
+
+def wild_optimizer(model: nn.Module) -> torch.optim.SGD:
+    """Return an optimizer that moves every parameter that has a gradient, be it zero."""
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+
+
+def train(model: nn.Module, optimizer: torch.optim.SGD) -> None:
+    """Train as a loop does."""
+    for step in range(3):
+        model.train()
+        optimizer.zero_grad(set_to_none=step % 2 == 0)
+        model(torch.rand(2, 3, 8, 8)).square().mean().backward()
+        optimizer.step()
+
+
+def changed(model: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    """Return the parts in which a tensor is another."""
+    return {name.split(".")[0] for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def test_frozen_part_keeps_every_bit() -> None:
+    """Frozen after a step that left momentum behind, no parameter and no statistic of the encoder moves."""
+    model = Stages()
+    optimizer = wild_optimizer(model)
+    train(model, optimizer)
+    freeze(model, "encoder")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    train(model, optimizer)
+    assert changed(model, before) == {"head"}
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.encoder.parameters())
+
+
+def clone_by_pickle(model: nn.Module) -> nn.Module:
+    """Return the model after a way through bytes."""
+    result: nn.Module = pickle.loads(pickle.dumps(model))
+    return result
+
+
+@pytest.mark.parametrize("clone", [lambda model: model, copy.deepcopy, clone_by_pickle])
+def test_frozen_part_stays_in_evaluation(clone: Callable[[Stages], Stages]) -> None:
+    """No call of ``train`` wakes a frozen part or a layer of it, not even in a copy; the rest follows the model."""
+    model = Stages().train()
+    freeze(model, "encoder")
+    model = clone(model)
+    assert model.train() is model
+    assert model.encoder.train() is model.encoder
+    model.encoder[1].train(True)
+    assert not any(module.training for module in model.encoder.modules())
+    assert all(module.training for module in model.head.modules())
+    image = torch.rand(2, 3, 8, 8)
+    assert torch.equal(model.features(image), model.features(image))
+
+
+def test_a_copy_is_a_model_of_its_own() -> None:
+    """Unfreezing a copy leaves the model frozen, and the other way round."""
+    model = Stages()
+    freeze(model, "encoder")
+    twin = copy.deepcopy(model)
+    unfreeze(twin, "encoder")
+    model.train()
+    twin.train()
+    assert twin.encoder[1].training
+    assert not model.encoder[1].training
+    assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
+
+
+def test_state_dict_does_not_tell() -> None:
+    """What is saved of a frozen model is what is saved of any."""
+    model = Stages()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    freeze(model, "encoder")
+    assert list(model.state_dict()) == list(before)
+    assert changed(model, before) == set()
+    Stages().load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_unfreeze_follows_the_model(training: bool) -> None:
+    """Freezing twice is freezing; after unfreezing, every parameter trains and the layers are in the model's mode."""
+    model = Stages()
+    freeze(model, "encoder")
+    freeze(model, "encoder", "head")
+    model.train(training)
+    unfreeze(model, "encoder", "head")
+    unfreeze(model, "encoder")
+    assert all(module.training == training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert "train" not in vars(model.encoder[0][0])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    freeze(model, "head")
+    train(model, wild_optimizer(model))
+    assert changed(model, before) == {"encoder"}
+
+
+def test_parameters_that_never_trained_do_after_unfreeze() -> None:
+    """Freezing keeps no list: what never trains is a buffer."""
+    model = Stages()
+    model.encoder[0][0].weight.requires_grad_(False)
+    freeze(model, "encoder")
+    unfreeze(model, "encoder")
+    assert model.encoder[0][0].weight.requires_grad
+
+
+def test_unknown_part_changes_nothing() -> None:
+    """A typo gets a suggestion before any part is frozen; a decoder that is not there is told; so is an empty call."""
+    model = Stages()
+    for action in (freeze, unfreeze):
+        with pytest.raises(UnknownName, match=r"no part of Stages named 'encodr'. Did you mean 'encoder'\?"):
+            action(model, "head", "encodr")
+        with pytest.raises(UnknownName, match="no part of Stages named 'decoder'"):
+            action(model, "decoder")
+        with pytest.raises(ValueError, match="name at least one part of the model: 'encoder', 'decoder', 'head'"):
+            action(model)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.train().head.training

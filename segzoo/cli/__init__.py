@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from segzoo.cli import env, finetune, plugins, recipe, show
+from segzoo.cli import check, env, finetune, new_plugin, plugins, recipe, show
 from segzoo.cli import list as list_command
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
@@ -68,6 +68,8 @@ app = typer.Typer(
 app.command("list")(list_command.list_models)
 app.command("show")(show.show)
 app.command("plugins")(plugins.plugins)
+app.command("check")(check.check)
+app.command("new-plugin")(new_plugin.new_plugin)
 app.add_typer(recipe.app, name="recipe")
 app.command("finetune")(finetune.finetune)
 app.command("env")(env.env)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from segzoo.errors import UsageFault
 
 
+class Refusal(NamedTuple):
+    """Why a model cannot train on one image.
+
+    Args:
+        layer: Name of the submodule that refuses; empty where the model itself does.
+        reason: What it says.
+    """
+
+    layer: str
+    reason: str
+
+
 def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int]) -> None:
     """Refuse a batch of one image where a batch norm would see a single value per channel, or a layer says no.
-
-    The model runs on the meta device, so nothing is computed.
 
     Args:
         model: The model; it is copied.
@@ -25,6 +36,24 @@ def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int
     Raises:
         UsageFault: If there is such a layer; it is named.
     """
+    refusal = find_refusal(model, in_channels=in_channels, size=size)
+    if refusal is not None:
+        raise UsageFault(
+            f"train.batch_size 1: the layer {refusal.layer or 'at the top'} cannot train on one image of "
+            f"{size[0]}x{size[1]} pixels: {refusal.reason}; use a train.batch_size of 2 or more"
+        )
+
+
+def find_refusal(model: nn.Module, *, in_channels: int, size: tuple[int, int]) -> Refusal | None:
+    """Return the first layer that cannot train on a single image, or None where all can.
+
+    The model runs on the meta device, so nothing is computed.
+
+    Args:
+        model: The model; it is copied.
+        in_channels: Channels of the image.
+        size: Height and width of the image.
+    """
     trial = copy.deepcopy(model).to("meta").train()
     running: list[str] = []
     for name, module in trial.named_modules():
@@ -33,10 +62,8 @@ def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int
     try:
         trial(torch.empty(1, in_channels, *size, device="meta"))
     except ValueError as error:
-        raise UsageFault(
-            f"train.batch_size 1: the layer {running[-1] or 'at the top'} cannot train on one image of "
-            f"{size[0]}x{size[1]} pixels: {error}; use a train.batch_size of 2 or more"
-        ) from None
+        return Refusal(running[-1], str(error))
+    return None
 
 
 def _enter(name: str, running: list[str]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from segzoo.build import create_model
 from segzoo.errors import UsageFault
-from segzoo.training.preflight import check_batch_norm
+from segzoo.training.preflight import Refusal, check_batch_norm, find_refusal
 
 
 class Narrow(nn.Module):
@@ -61,9 +61,19 @@ def test_layer_that_refuses_by_itself_is_named() -> None:
         check_batch_norm(model, in_channels=3, size=(8, 4))
 
 
+def test_model_that_refuses_by_itself() -> None:
+    """Where no layer refuses, but the model, the refusal has no layer's name, and the message says so."""
+    model = Picky(nn.Conv2d(3, 3, 1))
+
+    assert find_refusal(model, in_channels=3, size=(8, 8)) == Refusal("", "at least 2 images, got 1")
+    with pytest.raises(UsageFault, match="the layer at the top cannot train on one image of 8x8 pixels"):
+        check_batch_norm(model, in_channels=3, size=(8, 8))
+
+
 def test_more_than_one_value_passes() -> None:
     """A larger image gives the same batch norm statistics to take."""
     check_batch_norm(Narrow(), in_channels=3, size=(8, 16))
+    assert find_refusal(Narrow(), in_channels=3, size=(8, 16)) is None
 
     Narrow()(torch.rand(1, 3, 8, 16))
 
