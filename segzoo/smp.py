@@ -199,7 +199,7 @@ def build_dpt(params: catalog.DPTParams, *, in_channels: int, num_classes: int) 
     # A feature map is halved so often that one that is not even would not fit where it is enlarged again.
     multiple = math.lcm(find_vision_transformer(params.encoder).patch, 2 ** (params.encoder_depth + 1))
     model = _take_apart(whole, params, multiple=multiple)
-    drop_dead_parts(model, in_channels=in_channels, size=4 * params.smallest)
+    drop_dead_parts(model, in_channels=in_channels, size=params.smallest)
     return model
 
 
@@ -345,7 +345,7 @@ def _build(
     model = _take_apart(whole, params, multiple=multiple)
     # The pass costs as much as building the network, so it is spared where it would find nothing.
     if params.encoder_depth < 5 or derived.get("decoder_attention_type") or not known.whole:
-        drop_dead_parts(model, in_channels=in_channels, size=4 * params.smallest)
+        drop_dead_parts(model, in_channels=in_channels, size=params.smallest)
     return model
 
 

@@ -30,6 +30,9 @@ from albumentations.core.transforms_interface import (
 )
 from torch import Tensor, nn
 
+from segzoo.catalog.encoders import Encoder
+from segzoo.smp import EncoderDecoder, drop_dead_parts
+
 CATALOG = Path(__file__).parents[1] / "segzoo" / "catalog"
 AUGMENTATIONS = CATALOG / "augmentations.json"
 ENCODERS = CATALOG / "encoders.json"
@@ -201,22 +204,22 @@ def encoder_facts(name: str) -> dict[str, Any] | str:
         if not all(halves(encoder, size) for size in SIZES):
             return NOT_EVERY_SIZE
     any_size = all(runs(encoder, size) for size in ODD_SIZES)
-    parameters = list(encoder.parameters())
-    deepest = encoder(images_of(SIZES[-1]))[-1]
-    gradients = torch.autograd.grad(deepest.sum(), parameters, allow_unused=True)
-    return {
+    facts = {
         "strides": [*(stride for stride in (8, 16) if dilates(name, stride, dynamic, any_size)), 32],
-        "half": encoder.out_channels[1] > 0,
+        "channels": list(encoder.out_channels[1:]),
         "dynamic": dynamic,
         "any_size": any_size,
-        "whole": all(gradient is not None for gradient in gradients),
-        "narrowest": min(channels for channels in encoder.out_channels[1:] if channels),
+        "whole": is_whole(encoder),
+        "cuts": can_be_cut(build_encoder(name, depth=3, dynamic=dynamic)),
     }
+    return {key: value for key, value in facts.items() if value != Encoder._field_defaults.get(key)}
 
 
-def build_encoder(name: str, *, output_stride: int = 32, dynamic: bool = False) -> nn.Module:
+def build_encoder(name: str, *, depth: int = 5, output_stride: int = 32, dynamic: bool = False) -> nn.Module:
     """Return an encoder with random weights on the meta device."""
-    arguments = {"weights": None, "output_stride": output_stride, **({"dynamic_img_size": True} if dynamic else {})}
+    arguments: dict[str, Any] = {"depth": depth, "weights": None, "output_stride": output_stride}
+    if dynamic:
+        arguments["dynamic_img_size"] = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -259,6 +262,31 @@ def dilates(name: str, stride: int, dynamic: bool, any_size: bool) -> bool:
         return False
     sizes = [SIZES[-1], (13 * stride, 17 * stride)] if any_size else [SIZES[-1]]
     return all(halves(encoder, size, stride=stride) for size in sizes)
+
+
+def is_whole(encoder: nn.Module) -> bool:
+    """Say whether the deepest feature depends on every parameter."""
+    deepest = encoder(images_of(SIZES[-1]))[-1]
+    gradients = torch.autograd.grad(deepest.sum(), list(encoder.parameters()), allow_unused=True)
+    return all(gradient is not None for gradient in gradients)
+
+
+class Deepest(nn.Module):
+    """The simplest decoder."""
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return the deepest feature."""
+        return features[-1]
+
+
+def can_be_cut(encoder: nn.Module) -> bool:
+    """Say whether an encoder still works when the parts that its deepest feature never reads are left out."""
+    model = EncoderDecoder(encoder, Deepest(), nn.Identity())
+    drop_dead_parts(model, in_channels=3, size=SIZES[-1][0])
+    try:
+        return is_whole(model.encoder)
+    except Exception:  # what is left of a network fails in many ways
+        return False
 
 
 def timm_encoders() -> dict[str, Any]:

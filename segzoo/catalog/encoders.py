@@ -27,20 +27,21 @@ class Encoder(NamedTuple):
     Args:
         name: Its name, without a tag.
         strides: Output strides that it can be brought to; below 32 its last stages are dilated.
-        half: Whether it has a feature map at half the image's size; transformers begin at a quarter.
+        channels: Channels of its five feature maps, from a half to 1/32 of the image's size; 0 where it has none,
+            as transformers begin at a quarter.
         dynamic: Whether timm must be told that its images will have many sizes.
         any_size: Whether it takes images of any size, not only multiples of 32.
         whole: Whether its deepest feature depends on all of its parameters.
-        narrowest: Channels of its narrowest feature map.
+        cuts: Whether the stages behind the one that is read last can be left out.
     """
 
     name: str
     strides: list[int]
-    half: bool
-    dynamic: bool
-    any_size: bool
-    whole: bool
-    narrowest: int
+    channels: list[int]
+    dynamic: bool = False
+    any_size: bool = True
+    whole: bool = True
+    cuts: bool = True
 
 
 class VisionTransformer(NamedTuple):
@@ -173,7 +174,7 @@ def _sources(name: str) -> dict[str, dict[str, str]]:
 
 
 def _weights(source: dict[str, str]) -> Weights:
-    # timm's repositories are not pinned by the library either.
+    # timm does not pin its repositories.
     return Weights(
         hub=source["hub"],
         revision=source.get("revision", "main"),

@@ -48,6 +48,10 @@ SCSE_REDUCTION = 16
 """What smp's decoder attention divides channels by: fewer of them would leave none."""
 
 
+POOLED_SIZES = 4
+"""Sizes to which PSPNet pools; each gets an equal share of the channels."""
+
+
 class SmpParams(Params):
     """What every architecture of smp takes."""
 
@@ -85,6 +89,8 @@ class PyramidParams(SmpParams):
 
     def misfit(self, encoder: Encoder) -> str | None:
         """Return what an encoder cannot do that this architecture needs with these parameters, or None."""
+        if self.encoder_depth < 5 and not encoder.cuts:
+            return f"cannot be cut to an encoder_depth of {self.encoder_depth}"
         return None
 
     @field_validator("encoder")
@@ -145,8 +151,9 @@ class UnetPlusPlusParams(UnetParams):
         """Return what an encoder cannot do that this architecture needs with these parameters, or None."""
         if encoder.name.startswith("mit_b"):
             return "is refused by smp for this architecture"
-        if self.attention == "scse" and encoder.narrowest < SCSE_REDUCTION:
-            return f"has a feature map of {encoder.narrowest} channels; attention 'scse' needs {SCSE_REDUCTION}"
+        narrowest = min(channels for channels in encoder.channels if channels)
+        if self.attention == "scse" and narrowest < SCSE_REDUCTION:
+            return f"has a feature map of {narrowest} channels; attention 'scse' needs {SCSE_REDUCTION}"
         return super().misfit(encoder)
 
 
@@ -165,7 +172,9 @@ class LinknetParams(PyramidParams):
 
     def misfit(self, encoder: Encoder) -> str | None:
         """Return what an encoder cannot do that this architecture needs, or None."""
-        return "is refused by smp for this architecture" if encoder.name.startswith("mit_b") else None
+        if encoder.name.startswith("mit_b"):
+            return "is refused by smp for this architecture"
+        return super().misfit(encoder)
 
 
 class FPNParams(PyramidParams):
@@ -181,9 +190,9 @@ class FPNParams(PyramidParams):
 
     def misfit(self, encoder: Encoder) -> str | None:
         """Return what an encoder cannot do that this architecture needs with these parameters, or None."""
-        if self.encoder_depth < 5 and not encoder.half:
+        if self.encoder_depth < 5 and encoder.channels[0] == 0:
             return f"has no feature map at half the image's size, which encoder_depth {self.encoder_depth} needs"
-        return None
+        return super().misfit(encoder)
 
 
 class PSPNetParams(PyramidParams):
@@ -194,6 +203,15 @@ class PSPNetParams(PyramidParams):
     psp_dropout: Dropout = Field(default=0.2, description="Share of channels dropped before the head.")
     decoder_use_norm: Norm = Field(default="batchnorm", description=_NORM)
 
+    def misfit(self, encoder: Encoder) -> str | None:
+        """Return what an encoder cannot do that this architecture needs with these parameters, or None."""
+        deepest = encoder.channels[self.encoder_depth - 1]
+        if deepest % POOLED_SIZES != 0:
+            return f"ends with {deepest} channels, which smp cannot share out among {POOLED_SIZES} sizes of pooling"
+        if not encoder.whole and not encoder.cuts:
+            return "has stages beside each other, and this architecture would read only the deepest"
+        return super().misfit(encoder)
+
 
 class DilatedParams(PyramidParams):
     """What the architectures take that may dilate the encoder's last stages instead of striding."""
@@ -202,8 +220,9 @@ class DilatedParams(PyramidParams):
 
     def misfit(self, encoder: Encoder) -> str | None:
         """Return what an encoder cannot do that this architecture needs with these parameters, or None."""
-        stride = self.encoder_output_stride
-        return None if stride in encoder.strides else f"cannot be dilated to encoder_output_stride {stride}"
+        if self.encoder_output_stride not in encoder.strides:
+            return f"cannot be dilated to encoder_output_stride {self.encoder_output_stride}"
+        return super().misfit(encoder)
 
 
 class DeepLabV3Params(DilatedParams):

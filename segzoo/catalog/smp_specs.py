@@ -55,7 +55,12 @@ PYRAMIDS = (
         ("encoder-decoder", "pyramid", "atrous", "attention"),
     ),
     Architecture(
-        "upernet", smp.UPerNetParams, "UPerNet decoder", "arXiv:1807.10221", ("encoder-decoder", "pyramid"), FIXED_SIZE
+        "upernet",
+        smp.UPerNetParams,
+        "UPerNet decoder",
+        "arXiv:1807.10221",
+        ("encoder-decoder", "pyramid"),
+        fixed_size=True,
     ),
     Architecture("segformer", smp.SegformerParams, "SegFormer decoder", "arXiv:2105.15203", ("encoder-decoder",)),
 )

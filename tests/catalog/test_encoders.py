@@ -108,11 +108,14 @@ def test_encoder_of_smp_is_found_without_the_table_of_timm(monkeypatch: pytest.M
 
 def test_what_is_known_of_an_encoder() -> None:
     """Numbers of a network that everyone knows, and of one that begins at a quarter of the size."""
-    assert find_encoder("resnet34") == ("resnet34", [8, 16, 32], True, False, True, True, 64)
+    assert find_encoder("resnet34") == ("resnet34", [8, 16, 32], [64, 64, 128, 256, 512], False, True, True, True)
     assert find_encoder("tu-convnext_tiny.fb_in1k").name == "tu-convnext_tiny"
-    assert not find_encoder("tu-convnext_tiny").half
+    assert find_encoder("tu-convnext_tiny").channels == [0, 96, 192, 384, 768]
     assert find_encoder("vgg16").strides == [32]
     assert not find_encoder("efficientnet-b0").whole
+    assert not find_encoder("tu-hrnet_w18").cuts
+    assert find_encoder("tu-swin_tiny_patch4_window7_224").dynamic
+    assert not find_encoder("tu-swin_tiny_patch4_window7_224").any_size
     assert find_vision_transformer("tu-vit_base_patch16_224") == ("tu-vit_base_patch16_224", 16, 12, True)
 
 

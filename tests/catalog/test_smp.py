@@ -132,6 +132,9 @@ def test_scse_needs_channels_to_squeeze(name: str) -> None:
         ("smp_linknet", {"encoder": "mit_b5"}, "is refused by smp for this architecture"),
         ("smp_unetplusplus", {"encoder": "dpn68", "attention": "scse"}, "has a feature map of 10 channels"),
         ("smp_fpn", {"encoder": "mit_b0", "encoder_depth": 4}, "has no feature map at half the image's size"),
+        ("smp_pspnet", {"encoder": "tu-ecaresnet50d_pruned"}, "ends with 171 channels"),
+        ("smp_pspnet", {"encoder": "tu-hrnet_w18", "encoder_depth": 5}, "has stages beside each other"),
+        ("smp_fpn", {"encoder": "tu-hrnet_w18", "encoder_depth": 4}, "cannot be cut to an encoder_depth of 4"),
     ],
 )
 def test_encoder_that_does_not_fit(name: str, params: dict[str, object], reason: str) -> None:
