@@ -64,11 +64,11 @@ def test_table_is_aligned_plain_text(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["segnet*"], {"segnet", "segnet_pets"}),
+        (["segnet*"], {"segnet", "segnet_basic", "segnet_pets", "segnet_pets_separable"}),
         (["segzoo/segnet"], {"segnet"}),
-        (["--family", "scratch", "*segnet*"], {"segnet", "segnet_pets"}),
-        (["*34*", "--pretrained"], {"unet_resnet34", "unet_resnet34_se"}),
-        (["--tag", "attention", "--tag", "skip-connections", "*18*"], {"unet_resnet18_se"}),
+        (["--family", "scratch", "*segnet*"], {"segnet", "segnet_basic", "segnet_pets", "segnet_pets_separable"}),
+        (["unet_*34*", "--pretrained"], {"unet_resnet34", "unet_resnet34_se"}),
+        (["--tag", "attention", "--tag", "skip-connections", "unet_*18*"], {"unet_resnet18_se"}),
         (["fast*", "--license", "mit", "--origin", "SegZoo"], {"fast_scnn"}),
     ],
 )
