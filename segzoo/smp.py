@@ -127,13 +127,26 @@ def build_unet(params: catalog.UnetParams, *, in_channels: int, num_classes: int
         ValueError: If ``in_channels`` or ``num_classes`` is below 1.
     """
     return _build(
-        smp.Unet, params, in_channels=in_channels, num_classes=num_classes, resizes=True, derived=_scse(params)
+        smp.Unet,
+        params,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        derived=_scse(params),
+        resizes=True,
+        idle_parts=params.attention == "scse",
     )
 
 
 def build_unetplusplus(params: catalog.UnetPlusPlusParams, *, in_channels: int, num_classes: int) -> EncoderDecoder:
     """Return smp's Unet++."""
-    return _build(smp.UnetPlusPlus, params, in_channels=in_channels, num_classes=num_classes, derived=_scse(params))
+    return _build(
+        smp.UnetPlusPlus,
+        params,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        derived=_scse(params),
+        idle_parts=params.attention == "scse" or params.encoder.startswith("vgg"),
+    )
 
 
 def build_manet(params: catalog.MAnetParams, *, in_channels: int, num_classes: int) -> EncoderDecoder:
@@ -314,8 +327,9 @@ def _build(
     *,
     in_channels: int,
     num_classes: int,
-    resizes: bool = False,
     derived: Mapping[str, object] = MappingProxyType({}),
+    resizes: bool = False,
+    idle_parts: bool = False,
 ) -> EncoderDecoder:
     """Build an architecture on an encoder with feature maps at falling resolution.
 
@@ -324,8 +338,9 @@ def _build(
         params: Its parameters.
         in_channels: Channels of the image.
         num_classes: Channels of the logits.
-        resizes: Whether the decoder fits feature maps to each other, whatever their sizes.
         derived: Arguments of the architecture that follow from the parameters.
+        resizes: Whether the decoder fits feature maps to each other, whatever their sizes.
+        idle_parts: Whether the decoder has parts that it never calls.
     """
     check_channels(in_channels=in_channels, num_classes=num_classes)
     with _old_names_allowed():
@@ -344,7 +359,7 @@ def _build(
         multiple = 1 if resizes else whole.encoder.output_stride
     model = _take_apart(whole, params, multiple=multiple)
     # The pass costs as much as building the network, so it is spared where it would find nothing.
-    if params.encoder_depth < 5 or derived.get("decoder_attention_type") or not known.whole:
+    if idle_parts or params.encoder_depth < 5 or not known.whole:
         drop_dead_parts(model, in_channels=in_channels, size=params.smallest)
     return model
 

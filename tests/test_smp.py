@@ -324,11 +324,22 @@ def test_scse_is_the_decoder_attention_of_smp() -> None:
     assert "SCSEModule" not in layers(on_meta(unet))
 
 
-def test_attention_that_smp_never_calls_is_dropped() -> None:
-    """The last block of smp's Unet has no skip connection, and then leaves its first attention out."""
-    model = on_meta(family("smp_unet"), encoder="resnet18", attention="scse")
+@pytest.mark.parametrize(
+    ("name", "params", "dropped"),
+    [
+        ("smp_unet", {"encoder": "resnet18", "attention": "scse"}, "decoder.blocks.4.attention1."),
+        ("smp_unetplusplus", {"encoder": "resnet18", "attention": "scse"}, "decoder.blocks.x_0_4.attention1."),
+        ("smp_unetplusplus", {"encoder": "vgg11"}, "decoder.center."),
+    ],
+)
+def test_parts_of_a_decoder_that_smp_never_calls_are_dropped(
+    name: str, params: dict[str, object], dropped: str
+) -> None:
+    """The last block has no skip connection and leaves its first attention out; Unet++ forgets its centre for VGG."""
+    model = on_meta(family(name), **params)
 
-    assert model.dropped == ("decoder.blocks.4.attention1.",)
+    assert model.dropped == (dropped,)
+    assert without_gradient(model, torch.empty(2, 3, 64, 64, device="meta")) == []
 
 
 @by_family
