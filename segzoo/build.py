@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel
@@ -25,7 +26,12 @@ ARGUMENTS = ("num_classes", "in_channels", "weights")
 
 
 def create_model(
-    name: str, *, num_classes: int, in_channels: int = 3, weights: str | None = None, **params: object
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    weights: str | os.PathLike[str] | None = None,
+    **params: object,
 ) -> nn.Module:
     """Build a model by its name.
 
@@ -57,19 +63,23 @@ def create_model(
     checked = validate_params(spec, params)
     spec = spec.refined(checked)
     identity = Identity(entry.id, spec, checked, in_channels)
-    if weights is not None:
-        find_source(identity, weights)  # raises what can be told at once
+    if weights is None:
+        return build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)
+    source = os.fspath(weights)
+    find_source(identity, source)  # raises what can be told at once
     model = build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)
-    if weights is not None:
-        logger.info("%s", load_pretrained(model, identity, weights).summary())
+    report = load_pretrained(model, identity, source)
+    # A head that starts at random although the file has one is worth a word to whoever listens to nothing else.
+    logger.log(logging.WARNING if report.head else logging.INFO, "%s", report.summary())
     return model
 
 
 def _refuse_misspelt_arguments(spec: ModelSpec, params: Mapping[str, object]) -> None:
-    """Refuse what is no parameter of the model and close to an argument that every model has."""
-    for name in params.keys() - spec.params.model_fields.keys():
-        hint = did_you_mean(name, ARGUMENTS)
-        if hint:
+    """Refuse what is no parameter of the model and closer to an argument that every model has than to any of them."""
+    known = spec.params.model_fields.keys()
+    for name in params.keys() - known:
+        hint = did_you_mean(name, (*known, *ARGUMENTS), limit=1)
+        if any(repr(argument) in hint for argument in ARGUMENTS):
             raise ParamsError(f"{spec.name}: {name} = {params[name]!r}: unknown key.{hint}")
 
 

@@ -301,7 +301,8 @@ def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = 
             path = f"{under}.{name}" if under else name
             raise ParamsError(
                 f"{spec.name}: {path} = {params[name]!r}: this model has {value!r}."
-                f"{did_you_mean(str(params[name]), [str(value)])}"
+                f"{did_you_mean(str(params[name]), [str(value)])} Models with other values have names of their own: "
+                "see segzoo list"
             )
     try:
         text = json.dumps(data)

@@ -1,9 +1,12 @@
 """Building by name checks first; what a model must keep is in test_contract.py."""
 
+import logging
 import sys
 import types
+from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from segzoo import build
@@ -83,7 +86,11 @@ def test_typo_in_a_name_is_told_with_a_suggestion(registry: Registry, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"num_classes": 2, "widht": 4}, ParamsError, "widht"),
+        ({"num_classes": 2, "widht": 4}, ParamsError, "widht = 4: unknown key. Did you mean 'width'?"),
+        ({"num_classes": "2"}, ValueError, "num_classes must be a whole number, got '2'"),
+        ({"num_classes": True}, ValueError, "num_classes must be a whole number, got True"),
+        ({"num_classes": 2, "in_channels": 2.5}, ValueError, "in_channels must be a whole number, got 2.5"),
+        ({"num_classes": 2, "weights": Path("best.pth")}, UsageFault, "no file or run directory is named 'best.pth'"),
         ({"num_classes": 2, "width": "4"}, ParamsError, "width"),
         ({"num_classes": 2, "num_class": 3}, ParamsError, "num_class = 3: unknown key. Did you mean 'num_classes'?"),
         ({"num_class": 3}, TypeError, "'num_classes'"),
@@ -164,3 +171,15 @@ def test_weights_are_loaded_and_reported(
 
     assert asked == [(Alone, Identity("local/alone", spec, WidthParams(width=16), 4), "imagenet")]
     assert caplog.messages == ["imagenet weights: 1 tensors loaded, 0 adapted, 0 re-initialised"]
+
+
+def test_a_head_of_other_classes_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever listens to no messages still hears that a head of the file was not taken; a whole fit is quiet."""
+    file = tmp_path / "trained.pth"
+    torch.save(create_model("fast_scnn", num_classes=3).state_dict(), file)
+    with caplog.at_level(logging.WARNING, logger="segzoo"):
+        create_model("fast_scnn", num_classes=3, weights=file)
+        assert caplog.messages == []
+        create_model("fast_scnn", num_classes=5, weights=file)
+    (message,) = caplog.messages
+    assert "head: re-initialised: the file has 3 classes, the model 5" in message

@@ -138,9 +138,10 @@ def check_channels(*, in_channels: int, num_classes: int) -> None:
     """Refuse a network that would have no input or no output.
 
     Raises:
-        ValueError: If one of the two is below 1.
+        ValueError: If one of the two is not a whole number of at least 1.
     """
-    if in_channels < 1:
-        raise ValueError(f"in_channels must be at least 1, got {in_channels}")
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    for name, value in (("in_channels", in_channels), ("num_classes", num_classes)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")

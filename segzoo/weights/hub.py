@@ -125,7 +125,7 @@ def _unreachable(repository: str, filename: str, revision: str | None, error: Ex
         f"cannot fetch {filename} of {repository} (revision {revision or 'main'}) from {_endpoint()}: "
         f"{type(error).__name__}: {_first_line(error)}\n"
         f"{_way_out(repository, filename, revision, error)}; or train from random weights:\n"
-        "  --set model.weights=null --set transfer.strategy=scratch"
+        "  --set model.weights=null --set transfer.strategy=scratch (in Python: weights=None)"
     )
 
 
