@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from packaging.utils import canonicalize_name
 
 from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.errors import UnknownName, UsageFault, did_you_mean
@@ -27,7 +28,7 @@ def list_models(
     rows = registry.list(pattern, tags=tag or (), family=family, origin=origin, pretrained=pretrained, license=license_)
     if not rows:
         hint = did_you_mean(pattern, registry.names())
-        _refuse_unknown_tag(tag or ())
+        _refuse_unknown_filters(tag or (), family, origin)
         filters = " with these filters" if any((tag, family, origin, pretrained, license_)) else ""
         raise UsageFault(f"no model matches {pattern!r}{filters}.{hint}")
     if as_json:
@@ -36,11 +37,14 @@ def list_models(
         print_table(("model", "family", "status", "license", "summary"), [_cells(row) for row in rows])
 
 
-def _refuse_unknown_tag(tags: Sequence[str]) -> None:
-    known = {name for row in default_registry().list() for name in row.tags}
-    for tag in tags:
-        if tag not in known:
-            raise UnknownName("tag", tag, known)
+def _refuse_unknown_filters(tags: Sequence[str], family: str | None, origin: str | None) -> None:
+    rows = default_registry().list()
+    filters = [("tag", tag, {name for row in rows for name in row.tags}) for tag in tags]
+    filters.append(("family", family, {row.family for row in rows if row.family}))
+    filters.append(("origin", origin and canonicalize_name(origin), {row.distribution for row in rows}))
+    for kind, value, known in filters:
+        if value is not None and value not in known:
+            raise UnknownName(kind, value, known)
 
 
 def _cells(row: ModelInfo) -> tuple[str, ...]:
