@@ -39,12 +39,17 @@ def list_models(
 
 def _refuse_unknown_filters(tags: Sequence[str], family: str | None, origin: str | None) -> None:
     rows = default_registry().list()
-    filters = [("tag", tag, {name for row in rows for name in row.tags}) for tag in tags]
-    filters.append(("family", family, {row.family for row in rows if row.family}))
-    filters.append(("origin", origin and canonicalize_name(origin), {row.distribution for row in rows}))
-    for kind, value, known in filters:
-        if value is not None and value not in known:
-            raise UnknownName(kind, value, known)
+    for tag in tags:
+        _must_be_known("tag", tag, {name for row in rows for name in row.tags})
+    if family is not None:
+        _must_be_known("family", family, {row.family for row in rows if row.family})
+    if origin is not None:
+        _must_be_known("origin", canonicalize_name(origin), {row.distribution for row in rows})
+
+
+def _must_be_known(kind: str, name: str, known: set[str]) -> None:
+    if name not in known:
+        raise UnknownName(kind, name, known)
 
 
 def _cells(row: ModelInfo) -> tuple[str, ...]:
