@@ -9,7 +9,6 @@ from segzoo.recipe.schema import Recipe
 
 FORMATS = ("shapes", "folder", "camvid", "voc")
 STRATEGIES = ("scratch", "finetune")
-LOSSES = ("cross_entropy", "dice")
 SCHEDULERS = ("constant", "poly", "cosine", "step")
 PRECISIONS = ("fp32", "bf16")
 
@@ -29,7 +28,6 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     choices = [
         ("data.format", recipe.data.format, FORMATS),
         ("transfer.strategy", recipe.transfer.strategy, STRATEGIES),
-        *((f"loss.{index}.name", term.name, LOSSES) for index, term in enumerate(recipe.loss)),
         ("scheduler.name", recipe.scheduler.name, SCHEDULERS),
         ("train.precision", recipe.train.precision, PRECISIONS),
     ]

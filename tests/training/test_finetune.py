@@ -181,6 +181,8 @@ def test_seed_decides_everything(run: Run, tmp_path: Path) -> None:
         ("train.grad_clip=0.1", 'optimizer={"name":"sgd","lr":0.01}'),
         ('loss=[{"name":"cross_entropy","class_weights":"median_frequency"},{"name":"dice","weight":0.5}]',),
         ('loss=[{"name":"cross_entropy","class_weights":"enet","label_smoothing":0.1}]',),
+        ('loss=[{"name":"focal"},{"name":"distance_focal"},{"name":"lovasz"},{"name":"jaccard"},{"name":"tversky"}]',),
+        ('loss=[{"name":"ohem","min_kept":100},{"name":"boundary_cross_entropy"}]', "train.precision=bf16"),
         ('scheduler={"name":"constant"}',),
         ("train.deterministic=true", "eval.batch_size=2", "transfer.encoder_lr_scale=0.1"),
     ],
