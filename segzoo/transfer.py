@@ -24,6 +24,37 @@ def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 
+def encoder_layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Return the encoder's parameters layer by layer, from the image on.
+
+    A layer is a child of the encoder. Where all parameters lie in one child, its children are the layers; each member
+    of a list of blocks is one.
+
+    Args:
+        model: A model with an ``encoder``.
+    """
+    layers: dict[str, list[nn.Parameter]] = {}
+    seen: set[nn.Parameter] = set()
+    for name, module in _layers("encoder", model.get_submodule("encoder")):
+        own = [parameter for parameter in module.parameters() if parameter not in seen]
+        seen.update(own)
+        if own:
+            layers[name] = own
+    return layers
+
+
+def _layers(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+    children = [(f"{name}.{leaf}", child) for leaf, child in module.named_children() if [*child.parameters()]]
+    if len(children) == 1:
+        return _layers(*children[0])
+    found: list[tuple[str, nn.Module]] = []
+    for path, child in children:
+        found.extend(_layers(path, child) if isinstance(child, nn.ModuleList) else [(path, child)])
+    # What the module holds beside its children comes first, as position embeddings do.
+    loose = nn.ParameterList(module.parameters(recurse=False))
+    return [(name, loose), *found] if len(loose) else found or [(name, module)]
+
+
 def freeze(model: nn.Module, *parts: str) -> None:
     """Keep parts of a model as they are, through every later ``model.train()``, until :func:`unfreeze`.
 

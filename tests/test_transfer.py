@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segzoo.build import create_model
 from segzoo.errors import UnknownName
-from segzoo.transfer import freeze, parameter_groups, unfreeze
+from segzoo.transfer import encoder_layers, freeze, parameter_groups, unfreeze
 
 
 class Small(nn.Module):
@@ -222,3 +222,40 @@ def test_unknown_part_changes_nothing() -> None:
             action(model)
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert model.train().head.training
+
+
+class Staged(nn.Module):
+    """An encoder of one child with a stem, a list of blocks and a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = nn.Module()
+        inner.position = nn.Parameter(torch.zeros(3))
+        inner.stem = nn.Conv2d(3, 4, 1)
+        inner.act = nn.ReLU()
+        inner.blocks = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+        self.encoder = nn.Sequential(inner)
+        self.head = nn.Conv2d(4, 2, 1)
+
+
+def test_encoder_layers_go_from_the_image_on() -> None:
+    """A single child is looked into, lists count block by block, and what belongs to no child comes first."""
+    model = Staged()
+
+    layers = encoder_layers(model)
+
+    assert list(layers) == ["encoder.0", "encoder.0.stem", "encoder.0.blocks.0", "encoder.0.blocks.1"]
+    found = [parameter for layer in layers.values() for parameter in layer]
+    assert {id(parameter) for parameter in found} == {id(parameter) for parameter in model.encoder.parameters()}
+    assert len(found) == len({id(parameter) for parameter in found})
+
+
+def test_shared_parameters_belong_to_the_first_layer() -> None:
+    """An optimizer takes each parameter once."""
+    model = nn.Module()
+    model.encoder = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model.encoder[1].weight = model.encoder[0].weight
+
+    layers = encoder_layers(model)
+
+    assert [len(parameters) for parameters in layers.values()] == [2, 1]

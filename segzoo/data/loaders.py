@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import cv2
@@ -55,38 +56,51 @@ class EvalBatch(NamedTuple):
 class Plan:
     """Which samples each step trains on; every epoch has its own order.
 
-    A last batch that is not full is left out of its epoch, so that no odd batch meets a batch norm. Fewer samples
-    than a batch are one batch.
+    A last step that is not full is left out of its epoch, so that no odd batch meets a batch norm. Fewer samples
+    than a step are one step.
 
     Args:
         num_samples: Samples in the split.
         batch_size: Samples in a batch.
         seed: Decides the order together with the epoch.
+        accumulate: Batches in a step.
 
     Raises:
-        ValueError: If there are no samples or a batch has none.
+        ValueError: If there are no samples, a batch has none, or a step has no batch.
     """
 
     num_samples: int
     batch_size: int
     seed: int
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1 or self.batch_size < 1:
+        if min(self.num_samples, self.batch_size, self.accumulate) < 1:
             raise ValueError(
-                f"num_samples and batch_size must be at least 1, got {self.num_samples} and {self.batch_size}"
+                "num_samples, batch_size and accumulate must be at least 1, got "
+                f"{self.num_samples}, {self.batch_size} and {self.accumulate}"
             )
 
     @property
-    def batches_per_epoch(self) -> int:
-        """Steps in an epoch."""
-        return max(self.num_samples // self.batch_size, 1)
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return max(self.num_samples // (self.batch_size * self.accumulate), 1)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches in every step."""
+        return len(self.batches(0))
 
     def keys(self, step: int) -> list[Key]:
-        """Return the epoch, from 0, and the position of each sample in the batch of a step, from 0."""
-        epoch, position = divmod(step, self.batches_per_epoch)
-        first = position * self.batch_size
-        return [(epoch, index) for index in self._order(epoch)[first : first + self.batch_size]]
+        """Return the epoch, from 0, and the position of each sample of a step, from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        size = self.batch_size * self.accumulate
+        return [(epoch, index) for index in self._order(epoch)[position * size : (position + 1) * size]]
+
+    def batches(self, step: int) -> list[list[Key]]:
+        """Return the keys of a step, batch by batch."""
+        keys = self.keys(step)
+        return [keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)]
 
     def _order(self, epoch: int) -> list[int]:
         return _permutation(derive_seed(self.seed, "order", epoch), self.num_samples)
@@ -159,17 +173,17 @@ def eval_loader(
 
 
 class _Steps:
-    """The keys of each batch from step to step."""
+    """The keys of each batch, step after step."""
 
     def __init__(self, plan: Plan, start: int, stop: int) -> None:
         self._plan = plan
         self._steps = range(start, stop)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return map(self._plan.keys, self._steps)
+        return chain.from_iterable(map(self._plan.batches, self._steps))
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self._steps) * self._plan.batches_per_step
 
 
 @dataclass(frozen=True)

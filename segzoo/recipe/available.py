@@ -8,9 +8,7 @@ from segzoo.errors import NotAvailable
 from segzoo.recipe.schema import Recipe
 
 FORMATS = ("shapes", "folder", "camvid", "voc")
-STRATEGIES = ("scratch", "finetune")
-SCHEDULERS = ("constant", "poly", "cosine", "step")
-PRECISIONS = ("fp32", "bf16")
+STRATEGIES = ("scratch", "finetune", "frozen_encoder")
 
 
 def check_available(recipe: Recipe) -> None:
@@ -28,8 +26,6 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     choices = [
         ("data.format", recipe.data.format, FORMATS),
         ("transfer.strategy", recipe.transfer.strategy, STRATEGIES),
-        ("scheduler.name", recipe.scheduler.name, SCHEDULERS),
-        ("train.precision", recipe.train.precision, PRECISIONS),
     ]
     for path, value, built in choices:
         if value not in built:
@@ -38,8 +34,8 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     if recipe.model.in_channels != 3:
         yield f"model.in_channels {recipe.model.in_channels}"
     unused = {
-        "transfer": (recipe.transfer, ("unfreeze_encoder_at", "layer_decay", "tap", "views", "cache")),
-        "train": (recipe.train, ("accumulate", "compile", "ema_decay", "early_stopping", "sync_batchnorm")),
+        "transfer": (recipe.transfer, ("tap", "views", "cache")),
+        "train": (recipe.train, ("sync_batchnorm",)),
         "eval": (recipe.eval, ("window",)),
     }
     for name, (section, keys) in unused.items():

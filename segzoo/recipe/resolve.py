@@ -9,6 +9,7 @@ from packaging.requirements import InvalidRequirement
 from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
 from segzoo.pretrained import Identity, find_source
 from segzoo.recipe.available import check_available
+from segzoo.recipe.consistency import check_consistency
 from segzoo.recipe.schema import Recipe
 from segzoo.registry import Registry, unmet_requirement, validate_params
 from segzoo.spec import ModelSpec
@@ -36,6 +37,7 @@ def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
     params = validate_params(spec, recipe.model.params, under="model.params")
     spec = spec.refined(params)
     _check_fit(recipe, spec)
+    check_consistency(recipe)
     identity = Identity(entry.id, spec, params, recipe.model.in_channels)
     model = recipe.model.model_copy(
         update={"name": entry.id, "params": params.model_dump(mode="json"), "weights": _weights(recipe, identity)}

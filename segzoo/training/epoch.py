@@ -85,7 +85,7 @@ def write_best(
     kept = ("epoch", "step", "mean_iou", "pixel_accuracy", "mean_dice", "per_class_iou")
     write_model(
         folder,
-        parts.model,
+        parts.scored,
         recipe=parts.recipe,
         spec=parts.spec,
         classes=parts.source.classes,

@@ -7,30 +7,32 @@ resumed run needs is therefore the model, the optimizer and a few counters.
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from segzoo.data.draws import derive_seed
 from segzoo.data.loaders import Batch, eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
+from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
+from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, show_progress
 from segzoo.training.rundir import RunDirectory
-from segzoo.training.schedules import learning_rate
+from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.signals import StopRequest
-
-CHECK_LOSS_EVERY = 50
-"""Steps between two looks at the loss: each look waits for the device."""
+from segzoo.training.step import TrainStep
+from segzoo.training.stopping import has_stalled
+from segzoo.training.watch import CHECK_EVERY, LossWatch, weights_are_finite
 
 
 @dataclass
@@ -45,6 +47,8 @@ class State:
     epoch_seconds: float = 0.0
     best: dict[str, Any] | None = None
     train_seconds: float = 0.0
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    """``mean_iou`` and ``val_loss`` of every validation."""
 
 
 class Trainer:
@@ -63,21 +67,32 @@ class Trainer:
         self.stop = stop
         self.environment = environment
         self.state = State()
-        precise = torch.float32 if parts.device.type == "mps" else torch.float64
-        # Kept on the device: reading them is the only wait for it.
-        self._loss_sum = torch.zeros((), dtype=precise, device=parts.device)
-        self._first_bad = torch.full((), -1, dtype=torch.int64, device=parts.device)
+        self.freezer = Freezer(parts.model, parts.recipe.transfer)
+        self._watch = LossWatch(parts.device)
+        self._step = TrainStep(
+            predictor=parts.predictor,
+            loss=parts.loss,
+            optimizer=parts.optimizer,
+            scaler=parts.scaler,
+            average=parts.average,
+            grad_clip=parts.recipe.train.grad_clip,
+            device=parts.device,
+        )
         self._clock = time.perf_counter()
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
         self.parts.model.load_state_dict(saved["model"])
         self.parts.optimizer.load_state_dict(saved["optimizer"])
+        self.parts.scaler.load_state_dict(saved["scaler"])
+        if self.parts.average is not None:
+            self.parts.average.model.load_state_dict(saved["average"])
+        self.freezer.digests = saved["frozen"]
         self.state = State(**saved["state"])
-        self._loss_sum.fill_(self.state.loss_sum)
-        if self.state.step % self.parts.plan.batches_per_epoch and self.state.step < self.parts.total_steps:
+        self._watch.reset(self.state.loss_sum)
+        if self.state.step % self.parts.plan.steps_per_epoch and self.state.step < self.parts.total_steps:
             # A longer run goes on with an epoch that was cut short and validated: it gets its line anew.
-            self.state.epochs_done = self.state.step // self.parts.plan.batches_per_epoch
+            self.state.epochs_done = self.state.step // self.parts.plan.steps_per_epoch
         self.run.drop_after(self.state.epochs_done)
 
     def train(self) -> None:
@@ -88,7 +103,7 @@ class Trainer:
             TrainingError: If the loss is not finite.
         """
         parts, state = self.parts, self.state
-        epochs = math.ceil(parts.total_steps / parts.plan.batches_per_epoch)
+        epochs = math.ceil(parts.total_steps / parts.plan.steps_per_epoch)
         loader = train_loader(
             parts.source,
             "train",
@@ -101,11 +116,14 @@ class Trainer:
             pin_memory=parts.device.type == "cuda",
         )
         with show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display:
-            if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.batches_per_epoch):
+            self._begin_epoch()
+            if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
                 self._finish_epoch(display)
             self._clock = time.perf_counter()
-            for batch in loader:
-                self._train_step(batch)
+            for batches in _grouped(loader, parts.plan.batches_per_step):
+                if self._has_stalled():
+                    break
+                self._train_step(batches)
                 display.advance()
                 if self._epoch_is_over():
                     self._finish_epoch(display)
@@ -121,60 +139,57 @@ class Trainer:
         return self._describe(self.state.step)
 
     def load_best(self) -> None:
-        """Put the best weights into the model."""
-        self.parts.model.load_state_dict(read_checkpoint(self.run.checkpoints / BEST)["model"])
+        """Put the best weights into the model that is scored."""
+        saved = read_checkpoint(self.run.checkpoints / BEST)
+        self.parts.scored.load_state_dict(saved["average" if self.parts.average is not None else "model"])
 
-    def _train_step(self, batch: Batch) -> None:
-        parts, state, train = self.parts, self.state, self.parts.recipe.train
-        if state.step % parts.plan.batches_per_epoch == 0:
-            self._loss_sum.zero_()
+    def _train_step(self, batches: list[Batch]) -> None:
+        parts, state = self.parts, self.state
+        if state.step % parts.plan.steps_per_epoch == 0:
+            self._watch.reset()
             state.loss_steps = 0
-        torch.manual_seed(derive_seed(train.seed, "step", state.step))
-        set_learning_rate(
-            parts.optimizer,
-            learning_rate(
-                parts.recipe.scheduler,
-                parts.recipe.optimizer.lr,
-                step=state.step,
-                steps_per_epoch=parts.plan.batches_per_epoch,
-                total_steps=parts.total_steps,
-            ),
-        )
-        parts.model.train()
-        target = batch.masks.to(parts.device, non_blocking=True).long()
-        loss: Tensor = parts.loss(parts.predictor.logits(batch.images), target)
-        parts.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if train.grad_clip is not None:
-            nn.utils.clip_grad_norm_(parts.model.parameters(), train.grad_clip)
-        parts.optimizer.step()
-        self._watch(loss.detach())
+            self._begin_epoch()
+        torch.manual_seed(derive_seed(parts.recipe.train.seed, "step", state.step))
+        set_learning_rate(parts.optimizer, self._learning_rate())
+        self._watch.add(self._step(batches), state.step)
         state.step += 1
         state.loss_steps += 1
-        state.epoch_images += len(batch.names)
-        if state.step % CHECK_LOSS_EVERY == 0:
+        state.epoch_images += sum(len(batch.names) for batch in batches)
+        if state.step % CHECK_EVERY == 0:
             self._refuse_bad_loss()
 
-    def _watch(self, loss: Tensor) -> None:
-        """Add up the loss and remember the first step at which it was not finite."""
-        self._loss_sum += loss
-        bad = ~torch.isfinite(loss) & (self._first_bad < 0)
-        self._first_bad = torch.where(bad, self.state.step, self._first_bad)
+    def _begin_epoch(self) -> None:
+        """Freeze and thaw what the epoch of the next step asks for."""
+        self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1)
+
+    def _learning_rate(self) -> float:
+        schedule = self.parts.recipe.scheduler
+        scores = [scores["mean_iou"] for scores in self.state.history]
+        return learning_rate(
+            schedule,
+            self.parts.recipe.optimizer.lr,
+            step=self.state.step,
+            steps_per_epoch=self.parts.plan.steps_per_epoch,
+            total_steps=self.parts.total_steps,
+            drops=count_drops(scores, schedule.patience) if isinstance(schedule, Plateau) else 0,
+        )
+
+    def _has_stalled(self) -> bool:
+        rule = self.parts.recipe.train.early_stopping
+        return rule is not None and has_stalled(rule, self.state.history)
 
     def _refuse_bad_loss(self) -> None:
-        step = int(self._first_bad)
-        if step >= 0:
+        step = self._watch.first_bad
+        if step is not None:
             raise TrainingError(
                 f"the loss is not finite {self._describe(step)}. The last good checkpoint is kept. "
                 "Lower optimizer.lr, set train.grad_clip, or use train.precision 'fp32'"
             )
 
     def _refuse_bad_state(self) -> None:
-        """Stop before weights that are not finite can replace good ones."""
+        """Stop before weights that are not finite, or that moved while frozen, can replace good ones."""
         self._refuse_bad_loss()
-        tensors = itertools.chain(self.parts.model.parameters(), self.parts.model.buffers())
-        finite = torch.stack([torch.isfinite(tensor).all() for tensor in tensors if tensor.is_floating_point()])
-        if not bool(finite.all()):
+        if not weights_are_finite(self.parts.model):
             raise TrainingError(
                 f"the weights are not finite any more {self._describe(self.state.step - 1)}. The last good checkpoint "
                 "is kept. Lower optimizer.lr, or set train.grad_clip"
@@ -188,7 +203,7 @@ class Trainer:
 
     def _epoch_is_over(self) -> bool:
         step = self.state.step
-        return step > 0 and (step % self.parts.plan.batches_per_epoch == 0 or step == self.parts.total_steps)
+        return step > 0 and (step % self.parts.plan.steps_per_epoch == 0 or step == self.parts.total_steps)
 
     def _checkpoint_is_due(self) -> bool:
         every = self.parts.recipe.train.checkpoint_every_steps
@@ -197,8 +212,9 @@ class Trainer:
     def _finish_epoch(self, display: Display) -> None:
         """Validate, write the epoch's line, keep the best weights, save."""
         self._refuse_bad_state()
+        self.freezer.audit()
         self._count_seconds()
-        epoch = math.ceil(self.state.step / self.parts.plan.batches_per_epoch)
+        epoch = math.ceil(self.state.step / self.parts.plan.steps_per_epoch)
         try:
             score = self._validate(epoch)
         except Stopped:
@@ -209,7 +225,7 @@ class Trainer:
             names=self.parts.names,
             epoch=epoch,
             step=self.state.step,
-            train_loss=float(self._loss_sum) / max(self.state.loss_steps, 1),
+            train_loss=self._watch.total / max(self.state.loss_steps, 1),
             lr=learning_rates(self.parts.optimizer),
             images=self.state.epoch_images,
             seconds=self.state.epoch_seconds,
@@ -219,6 +235,7 @@ class Trainer:
         self.state.epoch_images, self.state.epoch_seconds = 0, 0.0
         best = score is not None and self._is_best(row)
         if score is not None:
+            self.state.history.append({key: row[key] for key in ("mean_iou", "val_loss")})
             write_frame(self.run.frames, epoch, score.predictions, self.parts.palette)
             if best:
                 self.state.best = {"row": row, "matrix": score.matrix, "images": score.images}
@@ -254,7 +271,7 @@ class Trainer:
             limit=limit,
         )
         return evaluate(
-            parts.predictor,
+            parts.scorer,
             batches,
             num_classes=len(parts.source.classes),
             ignore_index=parts.source.ignore_index,
@@ -269,10 +286,13 @@ class Trainer:
         return best is None or (row["mean_iou"] or 0.0) > (best["row"]["mean_iou"] or 0.0)
 
     def _save(self, *, best: bool = False) -> None:
-        self.state.loss_sum = float(self._loss_sum)
+        self.state.loss_sum = self._watch.total
         state = {
             "model": self.parts.model.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
+            "scaler": self.parts.scaler.state_dict(),
+            "average": self.parts.average.model.state_dict() if self.parts.average is not None else None,
+            "frozen": self.freezer.digests,
             "state": dict(vars(self.state)),
             "environment": self.environment,
         }
@@ -286,3 +306,10 @@ class Trainer:
                 f"stopped by a signal after step {self.state.step}; the state is saved, "
                 f"go on with: segzoo finetune {self.run.recipe_path} --out {self.run.folder} --resume",
             )
+
+
+def _grouped(loader: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
+    """Yield the batches of each step."""
+    batches = iter(loader)
+    while group := list(islice(batches, count)):
+        yield group

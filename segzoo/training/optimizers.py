@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from segzoo.recipe.schema import Adam, AdamW, OptimizerSection, Sgd
-from segzoo.transfer import parameter_groups
+from segzoo.transfer import encoder_layers, parameter_groups
 
 
 def build_optimizer(
-    model: nn.Module, section: OptimizerSection, *, scales: Mapping[str, float], fused: bool
+    model: nn.Module, section: OptimizerSection, *, encoder_scale: float, layer_decay: float | None, fused: bool
 ) -> torch.optim.Optimizer:
     """Return the optimizer of a recipe with every parameter of the model in it.
 
     Args:
         model: The model, on its device.
         section: The recipe's optimizer.
-        scales: Factor on the learning rate for each part; parts that are not named have 1.
+        encoder_scale: Factor on the encoder's learning rate.
+        layer_decay: Splits the encoder into its layers: each has this factor on the learning rate of the one after it,
+            the last one on ``encoder_scale`` (arXiv:1801.06146); None leaves the encoder one group.
         fused: Whether to use the fused kernels, which exist on GPUs.
     """
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "part": part, "scale": scales.get(part, 1.0)}
-        for part, parameters in parameter_groups(model).items()
-    ]
+    groups = list(_groups(model, encoder_scale, layer_decay))
     match section:
         case Sgd():
             return torch.optim.SGD(
@@ -40,6 +39,19 @@ def build_optimizer(
             return torch.optim.AdamW(
                 groups, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay, fused=fused
             )
+
+
+def _groups(model: nn.Module, encoder_scale: float, layer_decay: float | None) -> Iterator[dict[str, Any]]:
+    for part, parameters in parameter_groups(model).items():
+        if part != "encoder":
+            yield {"params": parameters, "part": part, "scale": 1.0}
+        elif layer_decay is None:
+            yield {"params": parameters, "part": part, "scale": encoder_scale}
+        else:
+            layers = encoder_layers(model)
+            for depth, (name, members) in enumerate(layers.items()):
+                scale = encoder_scale * layer_decay ** (len(layers) - depth)
+                yield {"params": members, "part": name, "scale": scale}
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

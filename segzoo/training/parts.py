@@ -13,12 +13,16 @@ from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe
 from segzoo.spec import ModelSpec
+from segzoo.training.average import WeightAverage
 from segzoo.training.evaluation import Predictor
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of, built and on its device."""
+    """What a run is made of, built and on its device.
+
+    ``predictor`` runs the model that trains, ``scorer`` the one that is validated.
+    """
 
     recipe: Recipe
     spec: ModelSpec
@@ -28,15 +32,23 @@ class Parts:
     pretrained: str | None
     loss: WeightedSum
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: WeightAverage | None
     predictor: Predictor
+    scorer: Predictor
     transform: TrainTransform
     plan: Plan
     device: torch.device
 
     @property
+    def scored(self) -> nn.Module:
+        """The model that is validated and kept: the moving average where there is one."""
+        return self.scorer.model
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps in the run."""
-        wanted = self.recipe.train.epochs * self.plan.batches_per_epoch
+        wanted = self.recipe.train.epochs * self.plan.steps_per_epoch
         limit = self.recipe.train.max_steps
         return wanted if limit is None else min(wanted, limit)
 

@@ -26,6 +26,7 @@ from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
+from segzoo.training.average import WeightAverage
 from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.device import choose_device, device_name, set_threads
 from segzoo.training.evaluation import Predictor
@@ -41,6 +42,7 @@ from segzoo.weights import load_pretrained
 logger = logging.getLogger(__name__)
 
 SAMPLES = 6
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train_run(
@@ -113,21 +115,18 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
     report = scan(source, splits, num_classes=len(source.classes))
     _check_classes_occur(recipe, source, report)
-    plan = Plan(len(source.splits["train"]), recipe.train.batch_size, recipe.train.seed)
+    train = recipe.train
+    plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate)
     model, pretrained = _build_model(recipe, spec, params, source)
-    if len(plan.keys(0)) == 1:
+    if min(map(len, plan.batches(0))) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
         check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
     _configure(recipe, device)
-    layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
+    layout = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    predictor = Predictor(
-        model,
-        Normalise(spec.input.mean, spec.input.std).to(device),
-        device=device,
-        dtype=torch.bfloat16 if recipe.train.precision == "bf16" else None,
-        channels_last=recipe.train.channels_last,
-    )
+    average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
+    normalise = Normalise(spec.input.mean, spec.input.std).to(device)
+    predictor = _predictor(model, normalise, recipe, device)
     parts = Parts(
         recipe=recipe,
         spec=spec,
@@ -139,10 +138,14 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
         optimizer=build_optimizer(
             model,
             recipe.optimizer,
-            scales={"encoder": recipe.transfer.encoder_lr_scale},
+            encoder_scale=recipe.transfer.encoder_lr_scale,
+            layer_decay=recipe.transfer.layer_decay,
             fused=device.type == "cuda",
         ),
+        scaler=torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
+        average=average,
         predictor=predictor,
+        scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
         transform=transform,
         plan=plan,
         device=device,
@@ -184,6 +187,18 @@ def _build_model(recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Sou
     loaded = load_pretrained(model, identity, recipe.model.weights, classes=names)
     logger.info("%s", loaded.summary())
     return model, loaded.source
+
+
+def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
+    if recipe.train.compile:
+        model.compile()  # in place, so that names of tensors stay
+    return Predictor(
+        model,
+        normalise,
+        device=device,
+        dtype=AUTOCAST[recipe.train.precision],
+        channels_last=recipe.train.channels_last,
+    )
 
 
 def _configure(recipe: Recipe, device: torch.device) -> None:

@@ -46,7 +46,7 @@ def load(
         plan,
         seed=SEED,
         start=start,
-        stop=2 * plan.batches_per_epoch if stop is None else stop,
+        stop=2 * plan.steps_per_epoch if stop is None else stop,
         workers=workers,
         pin_memory=False,
     )
@@ -67,7 +67,7 @@ def assert_equal(one: Sequence[Batch], other: Sequence[Batch]) -> None:
 def test_plan_covers_each_epoch_in_its_own_order() -> None:
     """An epoch meets no sample twice; the next one has another order; the odd rest is left out."""
     plan = Plan(10, 3, SEED)
-    assert plan.batches_per_epoch == 3
+    assert plan.steps_per_epoch == 3
     epochs = [[plan.keys(3 * epoch + step) for step in range(3)] for epoch in range(3)]
     orders = []
     for number, batches in enumerate(epochs):
@@ -88,7 +88,7 @@ def test_plan_covers_each_epoch_in_its_own_order() -> None:
 def test_plan_of_few_samples(samples: int, size: int, steps: int, first: int) -> None:
     """Fewer samples than a batch are one batch; more leave out what does not fill one."""
     plan = Plan(samples, size, SEED)
-    assert (plan.batches_per_epoch, len(plan.keys(0)), len(plan.keys(7))) == (steps, first, first)
+    assert (plan.steps_per_epoch, len(plan.keys(0)), len(plan.keys(7))) == (steps, first, first)
 
 
 def test_plan_needs_samples() -> None:

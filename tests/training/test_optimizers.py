@@ -32,7 +32,7 @@ class Small(nn.Module):
 
 def build(model: nn.Module, section: schema.OptimizerSection) -> torch.optim.Optimizer:
     """Return an optimizer with a slow encoder."""
-    return build_optimizer(model, section, scales={"encoder": 0.1}, fused=False)
+    return build_optimizer(model, section, encoder_scale=0.1, layer_decay=None, fused=False)
 
 
 @each_section
@@ -111,3 +111,16 @@ def _step(model: Small, optimizer: torch.optim.Optimizer) -> None:
     output = model.head(model.decoder(model.encoder(torch.ones(3, 2)))) * model.scale
     output.square().sum().backward()
     optimizer.step()
+
+
+def test_layer_decay_falls_from_the_decoder_to_the_image() -> None:
+    """The encoder's last layer has the decay once, each one before it once more, on top of the encoder's own scale."""
+    model = Small()
+    model.encoder = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = build_optimizer(model, schema.Sgd(), encoder_scale=0.5, layer_decay=0.1, fused=False)
+
+    set_learning_rate(optimizer, 1.0)
+
+    assert learning_rates(optimizer) == pytest.approx(
+        {"encoder.0": 0.0005, "encoder.1": 0.005, "encoder.2": 0.05, "decoder": 1.0, "head": 1.0, "other": 1.0}
+    )

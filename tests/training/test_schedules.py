@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch import nn
 
 from segzoo.recipe import schema
-from segzoo.training.schedules import learning_rate
+from segzoo.training.schedules import count_drops, learning_rate
 
 BASE = 0.01
 PER_EPOCH = 10
@@ -17,6 +19,8 @@ SCHEDULES = (
     schema.Poly(warmup_epochs=2, min_lr=0.001),
     schema.Cosine(warmup_epochs=2, min_lr=0.001),
     schema.Step(warmup_epochs=2, step_size=3),
+    schema.OneCycle(warmup_epochs=2, max_lr=0.1),
+    schema.Plateau(warmup_epochs=2),
 )
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
 
@@ -107,8 +111,41 @@ def test_step_falls_every_so_many_epochs() -> None:
         assert rate(schedule, step) == pytest.approx(BASE * 0.7 ** (step // 30), rel=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [schema.OneCycle(max_lr=0.1), schema.Plateau()])
-def test_what_is_not_built_is_refused(schedule: schema.SchedulerSection) -> None:
-    """A schedule of the schema without a formula is refused by name."""
-    with pytest.raises(ValueError, match=f"no schedule is built for '{schedule.name}'"):
-        rate(schedule, 0)
+def test_one_cycle_agrees_with_torch() -> None:
+    """It rises from ``lr`` to ``max_lr`` in three tenths of the run and falls to 0, each along half a cosine."""
+    schedule = schema.OneCycle(max_lr=0.1)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+    # Its rise ends one step early, at 0.3 * 100 - 1, and its fall at step 99: progress is counted from 0 to 99.
+    oracle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.1, total_steps=101, pct_start=31 / 101, div_factor=10, final_div_factor=1e12
+    )
+
+    for step in range(TOTAL):
+        assert rate(schedule, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6, abs=1e-9), step
+        optimizer.step()
+        oracle.step()
+    assert rate(schedule, TOTAL) == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_plateau_agrees_with_torch(patience: int) -> None:
+    """The rate falls by ``factor`` each time more than ``patience`` scores in a row are no better than the best."""
+    scores = [0.1, 0.3, 0.3, 0.2, 0.29, 0.4, 0.1, 0.1, 0.1, 0.1, 0.41, 0.4, 0.4]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=BASE)
+    oracle = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.5, patience=patience, threshold=0.0, eps=0.0
+    )
+
+    for count, score in enumerate(scores, start=1):
+        oracle.step(score)
+        drops = count_drops(scores[:count], patience)
+        found = learning_rate(
+            schema.Plateau(patience=patience, factor=0.5),
+            BASE,
+            step=count * PER_EPOCH,
+            steps_per_epoch=PER_EPOCH,
+            total_steps=TOTAL,
+            drops=drops,
+        )
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+    assert count_drops([0.5, None, None], 1) == 1

@@ -1,0 +1,42 @@
+"""Keys that are valid each for itself and mean nothing together: refused, so that nothing is accepted and ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from segzoo.errors import RecipeError
+from segzoo.recipe.schema import OneCycle, Recipe
+
+FEATURE_STRATEGIES = ("feature_hook", "feature_identity")
+USED_BY = {
+    "unfreeze_encoder_at": ("finetune",),
+    "encoder_lr_scale": ("scratch", "finetune"),
+    "layer_decay": ("scratch", "finetune"),
+    "tap": FEATURE_STRATEGIES,
+    "views": FEATURE_STRATEGIES,
+    "cache": FEATURE_STRATEGIES,
+}
+"""The strategies that look at each key of ``transfer``."""
+
+
+def check_consistency(recipe: Recipe) -> None:
+    """Refuse keys that the rest of the recipe gives no meaning.
+
+    Raises:
+        RecipeError: One line for each, with its path, its value and the way out.
+    """
+    faults = list(_faults(recipe))
+    if faults:
+        raise RecipeError("\n".join(faults))
+
+
+def _faults(recipe: Recipe) -> Iterator[str]:
+    transfer = recipe.transfer
+    for key, strategies in USED_BY.items():
+        value = getattr(transfer, key)
+        if transfer.strategy not in strategies and value != type(transfer).model_fields[key].default:
+            known = " or ".join(map(repr, strategies))
+            yield f"transfer.{key} {value!r} means nothing to strategy {transfer.strategy!r}, only to {known}"
+    schedule, base = recipe.scheduler, recipe.optimizer.lr
+    if isinstance(schedule, OneCycle) and schedule.max_lr <= base:
+        yield f"scheduler.max_lr {schedule.max_lr:g}: one cycle rises to it from optimizer.lr, which is {base:g}"

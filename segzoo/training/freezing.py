@@ -1,0 +1,87 @@
+"""Which parts stay as they are in which epoch, and the audit that proves it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from segzoo.errors import TrainingError
+from segzoo.recipe.schema import TransferSection
+from segzoo.transfer import freeze, unfreeze
+
+NAMED = 5
+"""How many changed tensors a message lists."""
+
+
+def frozen_parts(transfer: TransferSection, epoch: int) -> tuple[str, ...]:
+    """Return the parts of the model that an epoch, from 1, leaves as they are."""
+    if transfer.strategy == "frozen_encoder":
+        return ("encoder",)
+    if transfer.unfreeze_encoder_at is not None and epoch < transfer.unfreeze_encoder_at:
+        return ("encoder",)
+    return ()
+
+
+class Freezer:
+    """Freezes and thaws parts of a model as the epochs go by, and keeps the checksums of what is frozen.
+
+    Args:
+        model: The model.
+        transfer: The recipe's section.
+    """
+
+    def __init__(self, model: nn.Module, transfer: TransferSection) -> None:
+        self._model = model
+        self._transfer = transfer
+        self._frozen: tuple[str, ...] = ()
+        self.digests: dict[str, str] = {}
+        """SHA-256 of every frozen parameter and buffer by name, taken before the first step."""
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The parts that are frozen now."""
+        return self._frozen
+
+    def begin_epoch(self, epoch: int) -> bool:
+        """Freeze and thaw what the epoch, from 1, asks for, and return whether anything changed."""
+        wanted = frozen_parts(self._transfer, epoch)
+        if wanted == self._frozen:
+            return False
+        if self._frozen:
+            unfreeze(self._model, *self._frozen)
+        if wanted:
+            freeze(self._model, *wanted)
+        self._frozen = wanted
+        if wanted and not self.digests:
+            self.digests = dict(self._hash())
+        return True
+
+    def audit(self) -> None:
+        """Compare every frozen tensor with its checksum.
+
+        Raises:
+            TrainingError: If one is not to the bit what it was before the first step; it is named.
+        """
+        if not self._frozen:
+            return
+        changed = [name for name, digest in self._hash() if self.digests.get(name) != digest]
+        if changed:
+            more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+            raise TrainingError(
+                f"the frozen {' and '.join(self._frozen)} changed: {', '.join(changed[:NAMED])}{more}. "
+                "The last good checkpoint is kept"
+            )
+
+    def _hash(self) -> Iterator[tuple[str, str]]:
+        for name, tensor in self._tensors():
+            content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+            yield name, hashlib.sha256(content).hexdigest()
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for part in self._frozen:
+            module = self._model.get_submodule(part)
+            yield from module.named_parameters(prefix=part)
+            yield from module.named_buffers(prefix=part)

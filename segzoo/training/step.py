@@ -1,0 +1,69 @@
+"""One optimizer step: forward and back over one batch or several, clipping, the optimizer, the moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segzoo.data.loaders import Batch
+from segzoo.losses import WeightedSum
+from segzoo.training.average import WeightAverage
+from segzoo.training.evaluation import Predictor
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """Makes steps; nothing in it waits for the device.
+
+    Args:
+        predictor: The model with its normalisation and precision.
+        loss: The recipe's loss.
+        optimizer: Holds every parameter of the model.
+        scaler: Scales losses in float16; elsewhere it is switched off.
+        average: The moving average, if the recipe asks for one.
+        grad_clip: Largest L2 norm of the whole gradient; None does not clip.
+        device: Where the model is.
+    """
+
+    predictor: Predictor
+    loss: WeightedSum
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: WeightAverage | None
+    grad_clip: float | None
+    device: torch.device
+
+    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+        """Train on batches that make one step, and return the loss, detached.
+
+        Several batches add up to the gradient of their mean loss, in which each counts by its pixels that are not
+        ignored; a mean over pixels is that of one large batch.
+        """
+        model = self.predictor.model
+        model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        targets = [batch.masks.to(self.device, non_blocking=True).long() for batch in batches]
+        losses = []
+        for batch, target, share in zip(batches, targets, self._shares(targets), strict=True):
+            loss = self.loss(self.predictor.logits(batch.images), target) * share
+            self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        if self.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), self.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(model)
+        return torch.stack(losses).sum()
+
+    def _shares(self, targets: Sequence[Tensor]) -> Sequence[Tensor | float]:
+        if len(targets) == 1:
+            return [1.0]
+        ignored = self.loss.terms[0].ignore_index
+        pixels = torch.stack([(target != ignored).sum() for target in targets])
+        shares = pixels / pixels.sum().clamp_min(1)
+        return list(shares.unbind())

@@ -1,0 +1,113 @@
+"""Frozen is frozen, in runs as users start them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import segzoo
+from segzoo.errors import TrainingError
+from segzoo.recipe import load_recipe
+from segzoo.training.checkpoint import read_checkpoint
+from segzoo.training.finetune import Run, finetune
+from segzoo.training.freezing import Freezer
+from segzoo.training.loop import Trainer
+
+SMALL = (
+    "data.size=[64,64]",
+    "data.image_size=[64,64]",
+    'data.counts={"train":8,"val":2}',
+    "train.batch_size=4",
+    "train.threads=1",
+    "model.weights=null",
+    "optimizer.weight_decay=0.1",
+)
+
+
+def train(folder: Path, *changes: str) -> Run:
+    """Train a small recipe."""
+    return finetune(load_recipe("quickstart", (*SMALL, *changes)), out=folder, device="cpu")
+
+
+def encoder_of(checkpoint: Path) -> dict[str, Tensor]:
+    """Return the encoder's tensors in a checkpoint."""
+    return {
+        name: tensor for name, tensor in read_checkpoint(checkpoint)["model"].items() if name.startswith("encoder.")
+    }
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("model.name=unet_resnet18", 'optimizer={"name":"sgd","lr":0.1,"momentum":0.9,"weight_decay":0.1}'),
+        ("model.name=smp_unet", 'model.params={"encoder":"mit_b0"}'),
+    ],
+    ids=["batch norm and momentum", "dropout"],
+)
+def test_frozen_encoder_keeps_every_bit(tmp_path: Path, model: tuple[str, ...]) -> None:
+    """Neither weight decay nor momentum, batch statistics nor counters move the encoder; everything else trains."""
+    started = train(tmp_path / "started", *model, "transfer.strategy=frozen_encoder", "train.epochs=1")
+    ended = train(tmp_path / "ended", *model, "transfer.strategy=frozen_encoder", "train.epochs=3")
+    free = train(tmp_path / "free", *model, "train.epochs=1")
+
+    before, after, moved = (encoder_of(run.folder / "checkpoints/last.pt") for run in (started, ended, free))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not all(torch.equal(before[name], moved[name]) for name in before)
+    heads = [read_checkpoint(run.folder / "checkpoints/last.pt")["model"] for run in (started, ended)]
+    assert any(not torch.equal(heads[0][name], heads[1][name]) for name in heads[0] if name.startswith("head."))
+
+
+def test_encoder_trains_from_its_epoch_on(tmp_path: Path) -> None:
+    """Up to the epoch before it is as it was, and then it moves."""
+    changes = ("model.name=unet_resnet18", "transfer.strategy=finetune", "transfer.unfreeze_encoder_at=3")
+    runs = [train(tmp_path / str(epochs), *changes, f"train.epochs={epochs}", 'scheduler={"name":"constant"}')
+            for epochs in (1, 2, 3)]  # fmt: skip
+
+    first, second, third = (encoder_of(run.folder / "checkpoints/last.pt") for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(second[name], third[name]) for name in first)
+
+
+def test_a_change_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should anything move a frozen tensor, the run ends by name before it is kept."""
+    finish = Trainer._finish_epoch
+
+    def meddle(self: Trainer, *arguments: object) -> None:
+        self.parts.model.get_buffer("encoder.bn1.running_mean").add_(1)
+        finish(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", meddle)
+    with pytest.raises(TrainingError, match=r"the frozen encoder changed: encoder\.bn1\.running_mean\."):
+        train(tmp_path / "run", "model.name=unet_resnet18", "transfer.strategy=frozen_encoder", "train.epochs=1")
+
+
+def test_model_of_a_frozen_run_can_be_loaded(tmp_path: Path) -> None:
+    """Freezing leaves no trace in the model that is saved."""
+    changes = ("model.name=unet_resnet18", "transfer.strategy=frozen_encoder", "train.epochs=1", "train.ema_decay=0.5")
+    run = train(tmp_path / "run", *changes)
+
+    model = segzoo.create_model("unet_resnet18", num_classes=5, weights=run.folder)
+
+    saved = read_checkpoint(run.folder / "checkpoints/best.pt")["average"]
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_freezer_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run compares with the checksums of the first step, not with what it finds."""
+    changes = ("model.name=unet_resnet18", "transfer.strategy=frozen_encoder")
+    train(tmp_path / "run", *changes, "train.epochs=1")
+    audited: list[dict[str, str]] = []
+    audit = Freezer.audit
+    monkeypatch.setattr(Freezer, "audit", lambda self: (audited.append(self.digests), audit(self)))
+
+    recipe = load_recipe("quickstart", (*SMALL, *changes, "train.epochs=2"))
+    finetune(recipe, out=tmp_path / "run", device="cpu", resume=True)
+
+    saved = read_checkpoint(tmp_path / "run/checkpoints/last.pt")["frozen"]
+    assert audited == [saved]
+    assert len(saved) > 50
