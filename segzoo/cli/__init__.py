@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from segzoo.cli import check, env, finetune, new_plugin, plugins, recipe, show
+from segzoo.cli import check, env, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
 from segzoo.cli import list as list_command
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
@@ -72,6 +72,9 @@ app.command("check")(check.check)
 app.command("new-plugin")(new_plugin.new_plugin)
 app.add_typer(recipe.app, name="recipe")
 app.command("finetune")(finetune.finetune)
+app.command("verify-resume")(verify_resume.verify_resume)
+app.command("lr-find")(lr_find.lr_find)
+app.command("runs")(runs.runs)
 app.command("env")(env.env)
 
 

@@ -14,7 +14,8 @@ from segzoo.errors import Interrupted, NotAvailable, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
 from segzoo.training.rundir import RunDirectory, RunRecord, Status, is_complete, now, open_run
-from segzoo.training.signals import stop_on_signals
+from segzoo.training.signals import StopRequest, stop_on_signals
+from segzoo.training.verify import KILL, KilledAtStep
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,10 @@ def finetune(
         return Run(folder)
     if resume and not overwrite and not folder.exists():
         logger.info("there is no run in %s to go on with; starting one", folder)
-    with stop_on_signals() as stop, open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
+    with (
+        stop_on_signals(_stop_request()) as stop,
+        open_run(folder, resolved, resume=resume, overwrite=overwrite) as run,
+    ):
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
         try:
             from segzoo.training.session import train_run
@@ -104,6 +108,12 @@ def finetune(
             raise
         _close(run, "finished")
     return Run(folder)
+
+
+def _stop_request() -> StopRequest:
+    """Return a request that only signals make, or the one that `segzoo verify-resume` asks for."""
+    kill = os.environ.get(KILL)
+    return KilledAtStep(int(kill)) if kill else StopRequest()
 
 
 def _close(run: RunDirectory, status: Status, error: str | None = None) -> None:

@@ -124,6 +124,7 @@ class Trainer:
                 if self._has_stalled():
                     break
                 self._train_step(batches)
+                self.stop.after_step()
                 display.advance()
                 if self._epoch_is_over():
                     self._finish_epoch(display)

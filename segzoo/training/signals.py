@@ -26,6 +26,9 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signum is not None
 
+    def after_step(self) -> None:
+        """Be told that a step is done."""
+
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Be the handler of a signal."""
         again = self.signum is not None
@@ -35,9 +38,8 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Handle SIGINT and SIGTERM inside the block; outside the main thread nothing changes."""
-    request = StopRequest()
+def stop_on_signals(request: StopRequest) -> Iterator[StopRequest]:
+    """Let a request hear of SIGINT and SIGTERM inside the block; outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from segzoo.errors import Interrupted
-from segzoo.training.signals import stop_on_signals
+from segzoo.training.signals import StopRequest, stop_on_signals
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 each_signal = pytest.mark.parametrize("signum", CODES)
@@ -17,7 +17,7 @@ each_signal = pytest.mark.parametrize("signum", CODES)
 @each_signal
 def test_impatient_run_stops_at_once(signum: signal.Signals) -> None:
     """Before there is a state to save the signal raises where the run is, with the signal's name and exit code."""
-    with pytest.raises(Interrupted, match=f"stopped by {signum.name}") as caught, stop_on_signals():
+    with pytest.raises(Interrupted, match=f"stopped by {signum.name}") as caught, stop_on_signals(StopRequest()):
         signal.raise_signal(signum)
 
     assert caught.value.exit_code == CODES[signum]
@@ -27,7 +27,7 @@ def test_impatient_run_stops_at_once(signum: signal.Signals) -> None:
 @each_signal
 def test_patient_run_is_only_asked(signum: signal.Signals) -> None:
     """The first signal raises nothing; the request turns true and knows the signal."""
-    with stop_on_signals() as request:
+    with stop_on_signals(StopRequest()) as request:
         request.patient = True
         assert not request
         signal.raise_signal(signum)
@@ -38,7 +38,7 @@ def test_patient_run_is_only_asked(signum: signal.Signals) -> None:
 @each_signal
 def test_second_signal_raises(signum: signal.Signals) -> None:
     """Who asks twice does not wait for the step; the exit code is that of the second signal."""
-    with stop_on_signals() as request:
+    with stop_on_signals(StopRequest()) as request:
         request.patient = True
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted) as caught:
@@ -53,7 +53,7 @@ def test_handlers_are_put_back(failing: bool) -> None:
     before = [signal.getsignal(signum) for signum in CODES]
 
     try:
-        with stop_on_signals():
+        with stop_on_signals(StopRequest()):
             assert [signal.getsignal(signum) for signum in CODES] != before
             if failing:
                 raise ValueError
@@ -69,7 +69,7 @@ def test_other_threads_change_nothing() -> None:
     seen: list[object] = []
 
     def work() -> None:
-        with stop_on_signals() as request:
+        with stop_on_signals(StopRequest()) as request:
             seen.extend([bool(request), *(signal.getsignal(signum) for signum in CODES)])
 
     thread = threading.Thread(target=work)

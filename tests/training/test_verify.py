@@ -1,0 +1,77 @@
+"""What a resumed run has otherwise is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segzoo.errors import UsageFault
+from segzoo.recipe import load_recipe
+from segzoo.training import verify
+from segzoo.training.checkpoint import save_checkpoint
+from segzoo.training.verify import verify_resume
+
+
+def write(folder: Path, *, weight: float = 1.0, step: int = 3, loss: float = 0.5, seconds: float = 1.0) -> None:
+    """Write what is compared of a run."""
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    state: dict[str, Any] = {
+        "model": {"head.weight": torch.tensor([1.0, weight])},
+        "optimizer": {"state": {0: {"step": torch.tensor(step)}}, "param_groups": [{"lr": 0.1}]},
+        "average": None,
+        "scaler": {},
+    }
+    save_checkpoint(folder / "checkpoints", state, best=False)
+    row = {"epoch": 1, "train_loss": loss, "seconds": seconds, "images_per_second": 1 / seconds}
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, []),
+        ({"seconds": 9.0}, []),
+        ({"weight": 1.0 + 2**-20}, ["model.head.weight"]),
+        ({"step": 4}, ["optimizer.state.0.step"]),
+        ({"loss": 0.25}, ["metrics.jsonl"]),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_every_difference_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], named: list[str]
+) -> None:
+    """One bit of a weight, a counter or a loss is enough; times may differ."""
+
+    def train(recipe: Path, out: Path, device: str, *, kill: int | None = None) -> None:
+        write(out, **(change if out.name == "resumed" else {}))
+
+    monkeypatch.setattr(verify, "_train", train)
+
+    found = verify_resume(load_recipe("quickstart"), tmp_path, device="cpu", steps=6)
+
+    assert [difference.what for difference in found] == named
+
+
+def test_it_is_killed_between_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second run dies a step after its checkpoint, and is resumed once."""
+    calls = []
+
+    def train(recipe: Path, out: Path, device: str, *, kill: int | None = None) -> None:
+        section = json.loads(recipe.read_text())["train"]
+        calls.append((out.name, kill, section["max_steps"], section["checkpoint_every_steps"]))
+        write(out)
+
+    monkeypatch.setattr(verify, "_train", train)
+    verify_resume(load_recipe("quickstart"), tmp_path, device="cpu", steps=6)
+
+    assert calls == [("through", None, 6, 3), ("resumed", 4, 6, 3), ("resumed", None, 6, 3)]
+
+
+def test_too_few_steps(tmp_path: Path) -> None:
+    """Nothing can be proved in three steps."""
+    with pytest.raises(UsageFault, match="--steps 3: at least 4"):
+        verify_resume(load_recipe("quickstart"), tmp_path, device="cpu", steps=3)
