@@ -25,7 +25,7 @@ def test_suggestion_is_the_steepest_fall() -> None:
 
 def test_a_loss_that_never_falls_suggests_nothing() -> None:
     """There is no steepest fall of a rising loss; the message says what to change."""
-    with pytest.raises(TrainingError, match="did not fall between 0.001 and 0.1; try other --start and --end"):
+    with pytest.raises(TrainingError, match=r"did not fall between 0.001 and 0.1; try other --start and --end"):
         _ = RangeTest((0.001, 0.01, 0.1), (1.0, 2.0, 3.0)).suggestion
 
 
