@@ -23,7 +23,7 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves a good file, a truncated one, one labelled as encoded, a redirect, and nothing else."""
+    """Serves a good file, a truncated one, one that can be continued, a redirect, and nothing else."""
 
     def do_GET(self) -> None:
         """Answer by path."""
@@ -32,11 +32,22 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "/good")
             self.end_headers()
-        elif self.path in ("/good", "/truncated"):
+        elif self.path == "/ranges" and "Range" in self.headers:
+            first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            if first >= len(CONTENT):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}")
+            self.send_header("Content-Length", str(len(CONTENT) - first))
+            self.end_headers()
+            self.wfile.write(CONTENT[first:])
+            self.server.paths.append(first)  # type: ignore[attr-defined]
+        elif self.path in ("/good", "/truncated", "/ranges"):
             self.send_response(200)
             self.send_header("Content-Length", str(len(CONTENT)))
             self.end_headers()
-            self.wfile.write(CONTENT if self.path == "/good" else CONTENT[:1000])
+            self.wfile.write(CONTENT[:1000] if self.path == "/truncated" else CONTENT)
         elif self.path == "/slow":
             time.sleep(2)
         else:
@@ -112,19 +123,56 @@ def test_leftover_of_a_killed_download_does_not_matter(address: str, tmp_path: P
     assert visible(tmp_path) == ["x.tar"]
 
 
+@pytest.mark.parametrize("have", [1, 30_000, len(CONTENT) - 1])
+def test_interrupted_download_goes_on(server: ThreadingHTTPServer, address: str, tmp_path: Path, have: int) -> None:
+    """Only what is missing is asked for, and the file is whole."""
+    (tmp_path / ".x.tar.partial").write_bytes(CONTENT[:have])
+
+    fetch(f"{address}/ranges", folder=tmp_path, name="x.tar", sha256=SHA256)
+
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+    assert server.paths == ["/ranges", have]  # type: ignore[attr-defined]
+    assert visible(tmp_path) == ["x.tar"]
+
+
+def test_part_that_is_whole_needs_no_more(server: ThreadingHTTPServer, address: str, tmp_path: Path) -> None:
+    """A download that was killed between its last byte and its renaming is not repeated."""
+    (tmp_path / ".x.tar.partial").write_bytes(CONTENT)
+
+    fetch(f"{address}/ranges", folder=tmp_path, name="x.tar", sha256=SHA256)
+
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+    assert server.paths == ["/ranges"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("beginning", [b"x" * 1000, CONTENT + b"x"])
+def test_part_of_another_file_is_given_up(address: str, tmp_path: Path, beginning: bytes) -> None:
+    """Where the published file has changed since, the download starts afresh instead of failing for ever."""
+    (tmp_path / ".x.tar.partial").write_bytes(beginning)
+
+    fetch(f"{address}/ranges", folder=tmp_path, name="x.tar", sha256=SHA256)
+
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+    assert visible(tmp_path) == ["x.tar"]
+
+
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/good", f"its sha256 is {SHA256}, but {'0' * 64} was expected"), ("/absent", "404"),
-                         ("/truncated", "1000 bytes read")]
-)  # fmt: skip
-def test_failure_names_everything_and_leaves_nothing(address: str, tmp_path: Path, path: str, reason: str) -> None:
-    """Wrong content, an error of the server and a broken transfer end in one message, with no file left."""
+    ("path", "reason", "left"),
+    [
+        ("/good", f"its sha256 is {SHA256}, but {'0' * 64} was expected", []),
+        ("/absent", "404", []),
+        ("/truncated", "1000 bytes read", [".x.tar.partial"]),
+    ],
+)
+def test_failure_names_everything(address: str, tmp_path: Path, path: str, reason: str, left: list[str]) -> None:
+    """Wrong content, an error of the server and a broken transfer end in one message; at most the part is left."""
     with pytest.raises(DownloadError) as caught:
         fetch(address + path, folder=tmp_path, name="x.tar", sha256="0" * 64)
     message = str(caught.value)
     assert message.startswith(f"cannot download x.tar from {address}{path} into {tmp_path}: ")
     assert reason in message
     assert message.endswith(f"Without a network, download it elsewhere and put it at {tmp_path / 'x.tar'}")
-    assert visible(tmp_path) == []
+    assert visible(tmp_path) == left
 
 
 def test_refused_connection_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Finding(NamedTuple):
         return f"{self.file}: {self.message}"
 
 
-class FileFault(DataError):
+class FileFault(DataError):  # noqa: N818 - a user's file is at fault
     """A file that cannot be used; ``finding`` tells of its kind."""
 
     def __init__(self, finding: Finding) -> None:

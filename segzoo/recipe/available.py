@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from segzoo.errors import NotAvailable
 from segzoo.recipe.schema import Recipe
 
-FORMATS = ("shapes", "folder", "camvid", "voc")
 STRATEGIES = ("scratch", "finetune")
 SCHEDULERS = ("constant", "poly", "cosine", "step")
 PRECISIONS = ("fp32", "bf16")
@@ -26,7 +25,6 @@ def check_available(recipe: Recipe) -> None:
 
 def _missing(recipe: Recipe) -> Iterator[str]:
     choices = [
-        ("data.format", recipe.data.format, FORMATS),
         ("transfer.strategy", recipe.transfer.strategy, STRATEGIES),
         ("scheduler.name", recipe.scheduler.name, SCHEDULERS),
         ("train.precision", recipe.train.precision, PRECISIONS),
@@ -34,9 +32,6 @@ def _missing(recipe: Recipe) -> Iterator[str]:
     for path, value, built in choices:
         if value not in built:
             yield f"{path} {value!r}"
-    # Data is read as RGB.
-    if recipe.model.in_channels != 3:
-        yield f"model.in_channels {recipe.model.in_channels}"
     unused = {
         "transfer": (recipe.transfer, ("unfreeze_encoder_at", "layer_decay", "tap", "views", "cache")),
         "train": (recipe.train, ("accumulate", "compile", "ema_decay", "early_stopping", "sync_batchnorm")),

@@ -13,7 +13,7 @@ from torch import nn
 from segzoo.build import build_from_spec
 from segzoo.data.draws import derive_seed
 from segzoo.data.loaders import Plan
-from segzoo.data.normalise import Normalise
+from segzoo.data.normalise import Normalise, channel_statistics
 from segzoo.data.scan import ScanReport, scan
 from segzoo.data.source import Source, open_source
 from segzoo.data.transforms import build_augmentation
@@ -106,7 +106,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     spec = spec.refined(params)
-    source = open_source(recipe.data, seed=recipe.train.seed)
+    source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
     transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
     class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
     _check_class_weights(class_weights, source)
@@ -123,7 +123,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
     predictor = Predictor(
         model,
-        Normalise(spec.input.mean, spec.input.std).to(device),
+        Normalise(*channel_statistics(spec.input, recipe.model.in_channels)).to(device),
         device=device,
         dtype=torch.bfloat16 if recipe.train.precision == "bf16" else None,
         channels_last=recipe.train.channels_last,

@@ -286,9 +286,6 @@ def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["data.format=oxford_pets"], "data.format 'oxford_pets'"),
-        (["data.format=cityscapes"], "data.format 'cityscapes'"),
-        (["data.format=ade20k"], "data.format 'ade20k'"),
         (["transfer.strategy=frozen_encoder"], "transfer.strategy 'frozen_encoder'"),
         (["transfer.strategy=feature_hook"], "transfer.strategy 'feature_hook'"),
         (["transfer.strategy=feature_identity"], "transfer.strategy 'feature_identity'"),
@@ -306,7 +303,6 @@ def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None
         (["train.early_stopping.patience=3"], "train.early_stopping"),
         (["train.sync_batchnorm=true"], "train.sync_batchnorm"),
         (["eval.window=[64, 64]"], "eval.window"),
-        (["model.in_channels=1"], "model.in_channels 1"),
     ],
 )
 def test_what_is_not_built_is_said(zoo: Registry, overrides: list[str], named: str) -> None:
@@ -315,6 +311,24 @@ def test_what_is_not_built_is_said(zoo: Registry, overrides: list[str], named: s
         resolve(zoo, *overrides)
     assert str(caught.value) == f"{named} is not available in this version"
     assert caught.value.exit_code == 2
+
+
+FOLDER = 'data={"format": "folder", "root": "d", "classes": [{"name": "a"}, {"name": "b"}]}'
+
+
+@pytest.mark.parametrize("in_channels", [1, 4, 13])
+def test_images_may_have_other_channels(zoo: Registry, in_channels: int) -> None:
+    """With weights of RGB as with random ones: the first convolution is converted when they are loaded."""
+    channels = f"model.in_channels={in_channels}"
+    for model in ("lite", "heavy"):
+        assert resolve(zoo, f"model.name={model}", FOLDER, channels).model.in_channels == in_channels
+    assert resolve(zoo, "model.name=heavy", "model.weights=coco", FOLDER, channels).model.weights == "coco"
+
+
+def test_augmentation_suits_the_channels(zoo: Registry) -> None:
+    """A recipe that was not read from a file is checked too."""
+    with pytest.raises(RecipeError, match=r"augment\.0\.name: 'ToGray' acts on images of 3 channels"):
+        resolve(zoo, FOLDER, "model.in_channels=1", 'augment=[{"name": "ToGray"}]')
 
 
 def test_all_that_is_not_built_is_said_at_once(zoo: Registry) -> None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from segzoo.data.images import MaskMode, read_image, read_mask
 from segzoo.data.source import Pixels, Sample
 from segzoo.errors import DataError
@@ -22,6 +24,9 @@ class FileSource:
         splits: The samples of each split, sorted by name.
         mask_mode: How masks are read.
         ignore_labels: Labels in the files that become ``ignore_index``.
+        in_channels: Channels of the images.
+        file_classes: The classes whose colours the masks hold, where they are others than ``classes``.
+        labels: The label that each value of the masks stands for; values beyond the end are left as they are.
     """
 
     classes: tuple[ClassEntry, ...]
@@ -29,22 +34,33 @@ class FileSource:
     splits: Mapping[str, tuple[Sample, ...]]
     mask_mode: MaskMode = "index"
     ignore_labels: tuple[int, ...] = ()
+    in_channels: int = 3
+    file_classes: tuple[ClassEntry, ...] | None = None
+    labels: tuple[int, ...] | None = None
 
     @property
     def settings(self) -> str:
-        """JSON of what decides how a mask file becomes labels."""
-        colors = [entry.color for entry in self.classes] if self.mask_mode == "rgb" else None
-        return json.dumps([self.mask_mode, self.ignore_index, self.ignore_labels, colors])
+        """JSON of what decides how the files become images and labels."""
+        colors = [entry.color for entry in self.file_classes or self.classes] if self.mask_mode == "rgb" else None
+        return json.dumps(
+            [self.mask_mode, self.ignore_index, self.ignore_labels, colors, self.in_channels, self.labels]
+        )
 
     def read(self, sample: Sample) -> tuple[Pixels, Pixels]:
         """Return image and mask of a sample.
 
         Raises:
-            DataError: If a file cannot be read or does not fit the mask mode.
+            FileFault: If a file cannot be read, has another number of bands or does not fit the mask mode.
+            DataError: If the sample has no files.
         """
         if sample.image is None or sample.mask is None:
             raise DataError(f"{sample.name}: not a sample of this data")
-        image, mask = read_image(sample.image), read_mask(sample.mask, self.mask_mode, self.classes)
+        image = read_image(sample.image, channels=self.in_channels)
+        mask = read_mask(sample.mask, self.mask_mode, self.file_classes or self.classes)
+        if self.labels is not None:
+            table = np.arange(256, dtype=np.uint8)
+            table[: len(self.labels)] = self.labels
+            mask = table[mask]
         for label in self.ignore_labels:
             mask[mask == label] = self.ignore_index
         return image, mask

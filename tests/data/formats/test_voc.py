@@ -76,10 +76,10 @@ def test_files_that_lists_name_must_exist(tmp_path: Path) -> None:
     write_voc(tmp_path)
     (tmp_path / "JPEGImages/2007_1.jpg").unlink()
     (tmp_path / "SegmentationClass/2007_2.png").unlink()
-    with pytest.raises(DataError, match=r"2 files that the splits of .* list are not there") as caught:
+    with pytest.raises(DataError, match="2 files are no pair of an image and a mask") as caught:
         open_source(VocData(root=str(tmp_path)), seed=0)
-    assert "2007_1.jpg: missing" in str(caught.value)
-    assert "2007_2.png: missing" in str(caught.value)
+    assert "2007_1.jpg: the file is missing" in str(caught.value)
+    assert "2007_2.png: the file is missing" in str(caught.value)
 
 
 def test_unknown_and_empty_splits(tmp_path: Path) -> None:
