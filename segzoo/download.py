@@ -16,7 +16,8 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 15.0
 """Together they tell of an unreachable network within 30 s, a host of several addresses included."""
 
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**16
+"""At most so much is lost where a transfer breaks off."""
 
 
 def fetch(url: str, *, folder: Path, name: str, sha256: str | None = None, md5: str | None = None) -> Path:
@@ -93,11 +94,15 @@ def _transfer(url: str, partial: Path) -> bool:
             # Nothing is left to be sent, or the file has shrunk: its checksum tells.
             return True
         response.raise_for_status()
-        continued = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if response.status_code == requests.codes.partial_content and not continued:
-            raise OSError(f"asked for bytes from {have} on, it sent {response.headers.get('Content-Range')!r}")
+        part = response.status_code == requests.codes.partial_content
+        continued = part and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if part and not continued:
+            if have == 0:
+                raise OSError("it sent a part where the whole was asked for")
+            # What is at hand will not have the right checksum, and next time no part is asked for.
+            return True
         done = have if continued else 0
-        length = response.headers.get("Content-Length")
+        length = response.headers.get("Content-Length", "")
         with partial.open("ab" if continued else "wb") as file, _progress(partial.name, done, length) as advance:
             for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)
@@ -106,7 +111,7 @@ def _transfer(url: str, partial: Path) -> bool:
 
 
 @contextmanager
-def _progress(name: str, done: int, length: str | None) -> Iterator[Callable[[int], None]]:
+def _progress(name: str, done: int, length: str) -> Iterator[Callable[[int], None]]:
     """Show a bar of bytes on a terminal; yield what moves it."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -115,7 +120,7 @@ def _progress(name: str, done: int, length: str | None) -> Iterator[Callable[[in
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()
     ) as bar:
-        total = done + int(length) if length is not None else None
+        total = done + int(length) if length.isdecimal() else None
         task = bar.add_task(name.removeprefix(".").removesuffix(".partial"), total=total, completed=done)
         yield lambda count: bar.advance(task, count)
 

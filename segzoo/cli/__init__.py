@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from segzoo.cli import check, env, finetune, new_plugin, plugins, recipe, show
+from segzoo.cli import check, data, env, finetune, new_plugin, plugins, recipe, show
 from segzoo.cli import list as list_command
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
@@ -71,6 +71,7 @@ app.command("plugins")(plugins.plugins)
 app.command("check")(check.check)
 app.command("new-plugin")(new_plugin.new_plugin)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(data.app, name="data")
 app.command("finetune")(finetune.finetune)
 app.command("env")(env.env)
 

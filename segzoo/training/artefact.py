@@ -69,4 +69,16 @@ def write_model(
             "torch": torch.__version__,
         },
     }
-    write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _write_description(folder / DESCRIPTION, description)
+
+
+def add_scores(folder: Path, scores: Mapping[str, Any]) -> None:
+    """Add to the metrics in the description of the weights in a run's ``model`` folder."""
+    path = folder / DESCRIPTION
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["metrics"] |= scores
+    _write_description(path, description)
+
+
+def _write_description(path: Path, description: Mapping[str, Any]) -> None:
+    write_atomic(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from segzoo.data.loaders import Plan
+from segzoo.data.plan import Plan
 from segzoo.data.source import Source
 from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
@@ -31,6 +31,7 @@ class Parts:
     predictor: Predictor
     transform: TrainTransform
     plan: Plan
+    workers: int
     device: torch.device
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ class RunRecord(Frozen):
     argv: list[str]
     seed: int
     threads: int | None = None
+    workers: int | None = None
     device: str | None = None
     device_name: str | None = None
     world_size: int = 1
@@ -101,6 +102,10 @@ class RunDirectory:
         for folder in (self.checkpoints, self.model, self.figures):
             folder.mkdir(exist_ok=True)
         self.begun = True
+
+    def write_splits(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Write ``splits.json``, the names of the samples in each split, which a seed may have drawn."""
+        write_atomic(self.folder / "splits.json", json.dumps(names, indent=1, ensure_ascii=False) + "\n")
 
     def write_record(self, record: RunRecord) -> None:
         """Replace ``run.json``."""

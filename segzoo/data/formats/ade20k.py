@@ -15,7 +15,7 @@ FOLDER = "ADEChallengeData2016"
 SPLITS = ("training", "validation")
 
 VOID = 255
-LABELS = (VOID, *range(150), *(VOID for _ in range(105)))
+LABELS = (VOID, *range(150))
 """Masks hold 1 to 150, and 0 for everything else."""
 
 

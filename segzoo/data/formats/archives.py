@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from pathlib import Path
 
 from segzoo.download import fetch
@@ -11,7 +11,9 @@ from segzoo.files import safe_unpack
 
 
 def fetch_unpacked(url: str, md5: str, *, root: Path, inside: str, target: Path) -> None:
-    """Fetch an archive and put one of its folders in its place.
+    """Fetch an archive and put one of its folders in its place, unless that place is taken.
+
+    Processes that want the same folder at once wait for the first of them.
 
     Args:
         url: The archive.
@@ -24,12 +26,26 @@ def fetch_unpacked(url: str, md5: str, *, root: Path, inside: str, target: Path)
         DownloadError: If the archive could not be fetched.
         DataError: If it cannot be unpacked.
     """
+    from filelock import FileLock
+
+    if target.exists():
+        return
     archive = fetch(url, folder=root, name=url.rsplit("/", 1)[1], md5=md5)
     try:
-        # Unpacked beside its place and renamed, so that what stands there is whole.
-        with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as temporary:
-            safe_unpack(archive, Path(temporary), max_bytes=4 * 2**30, max_members=100_000, max_ratio=100)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (Path(temporary) / inside).replace(target)
+        with FileLock(root / ".unpacking.lock"):
+            if not target.exists():
+                _unpack(archive, root / ".unpacking", inside=inside, target=target)
     except OSError as error:
         raise DataError(f"cannot unpack {archive} into {target}: {error}") from error
+
+
+def _unpack(archive: Path, beside: Path, *, inside: str, target: Path) -> None:
+    """Unpack beside the target and rename, so that what stands there is whole."""
+    if beside.exists():
+        shutil.rmtree(beside)  # left behind by a process that was killed
+    try:
+        safe_unpack(archive, beside, max_bytes=4 * 2**30, max_members=100_000, max_ratio=100)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (beside / inside).replace(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
 from segzoo.data.classes import CAMVID, CAMVID_VOID, Color, classes_of
-from segzoo.data.findings import Finding
+from segzoo.data.findings import FileFault, Finding
 from segzoo.data.formats.files import FileSource
 from segzoo.data.formats.folder import all_splits, find_root, official_split
 from segzoo.data.formats.pairs import Found, deal, pair_folders
+from segzoo.data.images import read_mask
 from segzoo.data.source import Sample
-from segzoo.errors import RecipeError
+from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import CamvidData, ClassEntry
 
 ORIGINAL = ("701_StillsRaw_full", "LabeledApproved_full")
@@ -42,6 +41,10 @@ COLORS: dict[str, tuple[Color, ...]] = {
     "void": ((0, 0, 0),),
 }
 """The 32 colours under the classes that they are merged into (as for arXiv:1511.00561)."""
+
+
+LOOKS = 9
+"""About how many masks are read to tell indices from colours."""
 
 
 def list_camvid(data: CamvidData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
@@ -83,25 +86,36 @@ def _flat() -> list[tuple[str, int, Color]]:
 
 def _either(root: Path, split: str) -> Found:
     """Pair a split's files, whether or not the masks' names end in ``_L``."""
+    if _is_original(root):
+        raise DataError(
+            f"{root} has no split {split!r}: {' and '.join(ORIGINAL)}, as CamVid is distributed, have no splits; "
+            "give data.splits as fractions, or sort the files into <split>/images and <split>/masks"
+        )
     plain = official_split(root, split)
     return plain if plain.samples else official_split(root, split, mask_end="_L")
 
 
 def _everything(root: Path) -> Found:
-    images, masks = (root / name for name in ORIGINAL)
-    if images.is_dir() and masks.is_dir():
+    if _is_original(root):
+        images, masks = (root / name for name in ORIGINAL)
         return pair_folders(images, masks, mask_end="_L")
     plain = all_splits(root)
     return plain if plain.samples else all_splits(root, mask_end="_L")
 
 
+def _is_original(root: Path) -> bool:
+    return all((root / name).is_dir() for name in ORIGINAL)
+
+
 def _has_colors(splits: dict[str, tuple[Sample, ...]]) -> bool:
-    """Return whether the first mask that can be opened holds colours."""
-    for samples in splits.values():
-        for sample in samples:
-            try:
-                with Image.open(str(sample.mask)) as mask:
-                    return mask.mode == "RGB"
-            except OSError:
-                continue
-    return False
+    """Return whether most of a few masks hold colours: a single one may be a slip, which is told where it is read."""
+    masks = [sample.mask for samples in splits.values() for sample in samples if sample.mask is not None]
+    votes = []
+    for mask in masks[:: max(1, len(masks) // LOOKS)]:
+        try:
+            read_mask(mask, "index", ())
+            votes.append(False)
+        except FileFault as error:
+            if error.finding.kind == "colour_mask":
+                votes.append(True)
+    return 2 * sum(votes) > len(votes)

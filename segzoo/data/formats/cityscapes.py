@@ -18,7 +18,8 @@ SCORED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 
 """The ids of the classes that the benchmark scores, in the order of their labels; all others are void."""
 
 VOID = 255
-LABELS = tuple(SCORED.index(value) if value in SCORED else VOID for value in range(256))
+LABELS = tuple(SCORED.index(value) if value in SCORED else VOID for value in range(34))
+"""The label of each id that the data set knows."""
 
 
 def list_cityscapes(data: CityscapesData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:

@@ -26,8 +26,9 @@ ARCHIVES = {
 
 SPLITS = ("trainval", "test")
 
-LABELS = (255, 0, 1, 2)
-"""Trimaps hold 1 for the pet, 2 for the background and 3 for the border."""
+NO_LABEL = 254
+LABELS = (NO_LABEL, 0, 1, 2)
+"""Trimaps hold 1 for the pet, 2 for the background and 3 for the border; 0, which is none of them, is no class."""
 
 
 def list_oxford_pets(data: OxfordPetsData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
@@ -41,8 +42,7 @@ def list_oxford_pets(data: OxfordPetsData, *, seed: int, in_channels: int) -> tu
     root = Path(data.root)
     if data.download:
         for name, (url, md5) in ARCHIVES.items():
-            if not (root / name).is_dir():
-                fetch_unpacked(url, md5, root=root, inside=name, target=root / name)
+            fetch_unpacked(url, md5, root=root, inside=name, target=root / name)
     missing = [root / name for name in ARCHIVES if not (root / name).is_dir()]
     if missing:
         raise MissingDataError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,17 +54,18 @@ def pair_folders(images: Path, masks: Path, *, prefix: str = "", image_end: str 
         image_end: The end of an image's name, before the suffix, that its mask does not share; other files are none.
         mask_end: Likewise for masks.
     """
-    (found, more), (partners, others) = _files(images, image_end), _files(masks, mask_end)
+    here, there = _files(images, image_end), _files(masks, mask_end)
     alone = [
-        Finding("missing_mask", str(found[name]), f"no mask in {masks}") for name in found.keys() - partners.keys()
+        Finding("missing_mask", str(here.found[name]), f"no mask in {masks}")
+        for name in here.found.keys() - there.names
     ]
     alone += [
-        Finding("missing_image", str(partners[name]), f"no image in {images}")
-        for name in partners.keys() - found.keys()
+        Finding("missing_image", str(there.found[name]), f"no image in {images}")
+        for name in there.found.keys() - here.names
     ]
-    both = sorted(found.keys() & partners.keys())
-    samples = [Sample(prefix + name, found[name], partners[name], number) for number, name in enumerate(both)]
-    return Found(tuple(samples), (*more, *others, *sorted(alone, key=lambda finding: finding.file)))
+    both = sorted(here.found.keys() & there.found.keys())
+    samples = [Sample(prefix + name, here.found[name], there.found[name], number) for number, name in enumerate(both)]
+    return Found(tuple(samples), (*here.findings, *there.findings, *sorted(alone, key=lambda finding: finding.file)))
 
 
 def pair_listed(names: Iterable[str], image: Callable[[str], Path], mask: Callable[[str], Path]) -> Found:
@@ -80,8 +83,10 @@ def pair_listed(names: Iterable[str], image: Callable[[str], Path], mask: Callab
         kinds: tuple[Kind, Kind] = ("missing_image", "missing_mask")
         absent = [
             Finding(kind, str(path), "the file is missing; a split lists it")
+            if not os.path.lexists(path)
+            else Finding("unreadable", str(path), reason)
             for kind, path in zip(kinds, files, strict=True)
-            if not path.is_file()
+            if (reason := _no_file(path)) is not None
         ]
         findings += absent
         if not absent:
@@ -98,16 +103,63 @@ def join(parts: Iterable[Found]) -> Found:
     )
 
 
-def _files(folder: Path, end: str) -> tuple[dict[str, Path], list[Finding]]:
-    """Return the image files below a folder by their relative names without end and suffix, and those told twice."""
-    found: dict[str, Path] = {}
-    repeated: list[Finding] = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.stem.endswith(end):
+class _Files(NamedTuple):
+    """What has an image's suffix below a folder, by relative names without end and suffix.
+
+    Args:
+        found: The regular files.
+        names: The names of all that was found, of what is no regular file too.
+        findings: What is no regular file, names told twice, and folders that are not entered.
+    """
+
+    found: dict[str, Path]
+    names: set[str]
+    findings: list[Finding]
+
+
+def _files(folder: Path, end: str) -> _Files:
+    files = _Files({}, set(), [])
+    for path in sorted(_walk(folder, files.findings)):
+        if path.suffix.lower() not in SUFFIXES or not path.stem.endswith(end):
             continue
         name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(end)
-        if name in found:
-            repeated.append(Finding("repeated_name", str(path), f"{found[name].name} has the same name"))
+        reason = _no_file(path)
+        if reason is not None:
+            files.findings.append(Finding("unreadable", str(path), reason))
+        elif name in files.found:
+            files.findings.append(Finding("repeated_name", str(path), f"{files.found[name].name} has the same name"))
         else:
-            found[name] = path
-    return found, repeated
+            files.found[name] = path
+        files.names.add(name)
+    return files
+
+
+def _walk(folder: Path, findings: list[Finding]) -> Iterator[Path]:
+    """Yield what lies in a folder and the folders in it, hidden ones apart; links to folders are told, not followed."""
+
+    def tell(error: OSError) -> None:
+        findings.append(Finding("unreadable", str(error.filename), error.strerror or str(error)))
+
+    for parent, folders, names in os.walk(folder, onerror=tell):
+        inside = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            path = inside / name
+            if path.suffix.lower() in SUFFIXES:
+                yield path
+            elif path.is_symlink():
+                findings.append(
+                    Finding("unreadable", str(path), "a link to a folder is not followed; copy or mount it")
+                )
+        yield from (inside / name for name in names if not name.startswith("."))
+
+
+def _no_file(path: Path) -> str | None:
+    """Return why a path is no file that could be read, or None where it is a regular one."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"a link that leads nowhere ({error.strerror})" if path.is_symlink() else error.strerror
+    if stat.S_ISREG(mode):
+        return None
+    return "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"

@@ -15,15 +15,15 @@ from segzoo.recipe.data import VocData
 
 ARCHIVES = {
     "2007": (
-        "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
         "c52e279531787c972589f7e41ab4ae64",
     ),
     "2012": (
-        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
         "6cd6e144f989b92b3379bac3b3de84fd",
     ),
 }
-"""Address and MD5 of training and validation images by year; the publisher offers neither https nor SHA-256."""
+"""Address and MD5 of training and validation images by year."""
 
 LABELLED = ("train", "trainval", "val")
 """The official splits whose masks are public: fractional splits are drawn from them."""
@@ -38,17 +38,18 @@ def list_voc(data: VocData, *, seed: int, in_channels: int) -> tuple[FileSource,
     """
     classes = classes_of(data)
     root = Path(data.root)
-    folder = _find(root, data.year)
+    folder = find_voc(root, data.year)
     if folder is None and data.download:
         url, md5 = ARCHIVES[data.year]
         inside = f"VOCdevkit/VOC{data.year}"
         fetch_unpacked(url, md5, root=root, inside=inside, target=root / inside)
-        folder = _find(root, data.year)
+        folder = find_voc(root, data.year)
     if folder is None:
+        way_out = "remove what is there, and it is fetched anew" if data.download else "data.download true fetches it"
         raise MissingDataError(
             f"no PASCAL VOC {data.year} in {root} (data.root, relative to the current directory): expected "
             f"{root / 'VOCdevkit' / f'VOC{data.year}'} with JPEGImages, SegmentationClass and ImageSets/Segmentation; "
-            "data.download true fetches it"
+            f"{way_out}"
         )
     lists = {path.stem: path for path in (folder / "ImageSets" / "Segmentation").glob("*.txt")}
     splits, findings = deal(
@@ -62,7 +63,8 @@ def list_voc(data: VocData, *, seed: int, in_channels: int) -> tuple[FileSource,
     return FileSource(classes, data.ignore_index, splits, "index", ignored, in_channels=in_channels), findings
 
 
-def _find(root: Path, year: str) -> Path | None:
+def find_voc(root: Path, year: str) -> Path | None:
+    """Return the folder of a year's images, masks and lists, at or below the root."""
     candidates = (root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}", root)
     return next((path for path in candidates if (path / "ImageSets" / "Segmentation").is_dir()), None)
 

@@ -37,6 +37,8 @@ def test_original_folders(tmp_path: Path, write_pair: WritePair) -> None:
     assert sorted(sample.name for samples in source.splits.values() for sample in samples) == ["0001TP_1", "0001TP_2"]
     assert source.read(source.splits["train"][0])[1].tolist() == LABELS
     assert len(source.classes) == 11
+    with pytest.raises(DataError, match=r"no split 'train': 701_StillsRaw_full and .* give data\.splits as fractions"):
+        open_source(CamvidData(root=str(tmp_path)), seed=0)
 
 
 @pytest.mark.parametrize("end", ["", "_L"])

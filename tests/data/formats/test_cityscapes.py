@@ -25,13 +25,16 @@ def write(root: Path, write_pair: WritePair, kind: str, labels: ArrayLike) -> No
 
 
 def test_ids_become_labels(tmp_path: Path, write_pair: WritePair) -> None:
-    """Road is 0, bicycle 18; what is not scored, such as caravans, is ignored. Other files of the data set are none."""
+    """Road is 0, bicycle 18; what is not scored, such as caravans, is ignored; an id that there is none of stays.
+
+    Other files of the data set are none.
+    """
     write(tmp_path, write_pair, "color", [[7]])
-    write(tmp_path, write_pair, "labelIds", [[7, 33, 0, 29], [26, 17, 3, 11]])
+    write(tmp_path, write_pair, "labelIds", [[7, 33, 0, 29], [26, 17, 34, 11]])
     source = open_source(CityscapesData(root=str(tmp_path)), seed=0)
     assert [sample.name for sample in source.splits["train"]] == SCENES["train"]
     _, mask = source.read(source.splits["val"][0])
-    assert mask.tolist() == [[0, 18, 255, 255], [13, 5, 255, 2]]
+    assert mask.tolist() == [[0, 18, 255, 255], [13, 5, 34, 2]]
 
 
 def test_labels_stay(tmp_path: Path, write_pair: WritePair) -> None:

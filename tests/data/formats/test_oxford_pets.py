@@ -13,16 +13,18 @@ import pytest
 from numpy.typing import ArrayLike
 
 from segzoo.data.formats import oxford_pets
+from segzoo.data.scan import scan
 from segzoo.data.source import list_source, open_source
 from segzoo.errors import DataError, DownloadError, MissingDataError
 from segzoo.recipe.data import OxfordPetsData
 
+WritePair = Callable[[Path, Path, ArrayLike], None]
 TRIMAP = [[1, 2, 3, 3], [2, 2, 1, 1]]
 LISTS = {"trainval": ["Abyssinian_1", "beagle_2"], "test": ["pug_3"]}
 
 
 @pytest.fixture
-def pets(tmp_path: Path, write_pair: Callable[[Path, Path, ArrayLike], None]) -> Path:
+def pets(tmp_path: Path, write_pair: WritePair) -> Path:
     """Return a root as the archives unpack into it."""
     root = tmp_path / "pets"
     for split, names in LISTS.items():
@@ -44,6 +46,14 @@ def test_trimaps_become_labels(pets: Path) -> None:
     assert names(source) == {"train": LISTS["trainval"], "val": LISTS["test"]}
     _, mask = source.read(source.splits["train"][0])
     assert mask.tolist() == [[0, 1, 2, 2], [1, 1, 0, 0]]
+
+
+def test_other_values_are_no_class(pets: Path, write_pair: WritePair) -> None:
+    """A mask of 0 and 1 is none of these trimaps: its 0 is told, not ignored."""
+    write_pair(pets / "images/pug_3.jpg", pets / "annotations/trimaps/pug_3.png", [[0, 1, 4]])
+    source = open_source(OxfordPetsData(root=str(pets)), seed=0)
+    with pytest.raises(DataError, match=r"pug_3\.png: labels outside the classes 0 to 2: 4, 254"):
+        scan(source, ["val"], num_classes=3)
 
 
 def test_fractions_are_drawn_from_both_lists(pets: Path) -> None:
