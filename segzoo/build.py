@@ -50,8 +50,8 @@ def create_model(
         A module that maps ``(N, in_channels, H, W)`` to logits ``(N, num_classes, H, W)``.
 
     Raises:
-        UnknownName: If there is no such model or weight tag; the nearest names are suggested.
-        UsageFault: If a weights file or run cannot be read, or holds another model.
+        UnknownName: If there is no such model; the nearest names are suggested.
+        UsageFault: If there is no such weight tag, or a weights file or run cannot be read or holds another model.
         ParamsError: If a parameter is unknown or wrong.
         ValueError: If ``num_classes`` or ``in_channels`` is below 1.
         PluginError: If the model's code is at fault.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segzoo import build
 from segzoo.build import build_from_spec, create_model
-from segzoo.errors import ParamsError, PluginError, UnknownModel, UnknownName, UsageFault
+from segzoo.errors import ParamsError, PluginError, UnknownModel, UsageFault
 from segzoo.pretrained import Identity
 from segzoo.registry import Registry
 from segzoo.spec import ModelSpec, Params, Weights
@@ -98,8 +98,8 @@ def test_typo_in_a_name_is_told_with_a_suggestion(registry: Registry, monkeypatc
         ({"num_classes": 2, "in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
         (
             {"num_classes": 2, "weights": "imagnet"},
-            UnknownName,
-            "no weight tag of alone named 'imagnet'. Did you mean 'imagenet'",
+            UsageFault,
+            "no weight tag of alone named 'imagnet'; its tags are imagenet. Did you mean 'imagenet'",
         ),
         ({"num_classes": 2, "weights": "best.pth"}, UsageFault, "no file or run directory is named 'best.pth'"),
         ({"num_classes": 2, "weights": "runs/mine"}, UsageFault, "no file or run directory is named 'runs/mine'"),

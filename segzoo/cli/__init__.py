@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -31,14 +32,18 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types
         """Run the command and report what is a user's or a machine's fault without a traceback."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except SegzooError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
             report_error(str(error))
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
-            raise
+            # Whoever read has seen enough, as `head` has; Python would complain of what is left when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(128 + signal.SIGPIPE) from None
         except OSError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,3 +95,16 @@ def test_reader_that_leaves_early_is_no_error() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["env"]])
+def test_a_reader_that_has_seen_enough(arguments: list[str]) -> None:
+    """Where the pipe is closed, as `head` does, the command ends as other tools do, and says nothing."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "segzoo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        complaint = running.stderr.read()
+    assert (running.returncode, complaint) == (128 + signal.SIGPIPE, b"")
