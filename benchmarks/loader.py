@@ -27,6 +27,7 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from torch.utils.data import DataLoader, Dataset
 
+from segzoo.data.formats.files import after_scan
 from segzoo.data.loaders import train_loader
 from segzoo.data.plan import Plan
 from segzoo.data.shapes import draw_scene
@@ -191,6 +192,7 @@ def draw_data(folder: Path) -> None:
 def run(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure all sizes, print a table and return everything."""
     source = open_source(CamvidData(format="camvid", root=str(root), splits={"train": "train"}), seed=0)
+    source = after_scan(source)  # as a run does, which scans first
     sizes = {}
     for size in arguments.sizes:
         rounds, loads = [], []

@@ -12,6 +12,7 @@ from torch import nn
 
 from segzoo.build import build_from_spec
 from segzoo.data.draws import derive_seed
+from segzoo.data.formats.files import after_scan
 from segzoo.data.loaders import try_first_batch
 from segzoo.data.normalise import Normalise, channel_statistics
 from segzoo.data.plan import Plan
@@ -119,6 +120,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     _check_class_weights(class_weights, source)
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
     report = scan(source, splits, num_classes=len(source.classes))
+    source = after_scan(source)
     _check_classes_occur(recipe, source, report)
     plan = Plan(len(source.splits["train"]), recipe.train.batch_size, recipe.train.seed)
     try_first_batch(source, "train", transform, plan, seed=recipe.train.seed)

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from segzoo.data import quick
+from segzoo.data.formats.files import after_scan
 from segzoo.data.images import read_image, read_mask
 from segzoo.data.quick import quick_image, quick_mask
-from segzoo.data.source import Pixels
+from segzoo.data.source import Pixels, open_source
 from segzoo.errors import DataError
+from segzoo.recipe.data import ClassEntry, FolderData, ShapesData
 
 pytestmark = pytest.mark.skipif(
     not quick._jpegs_agree(), reason="OpenCV and Pillow were built with other JPEG libraries"
@@ -201,3 +203,32 @@ def test_libraries_that_differ_leave_everything_to_pillow(tmp_path: Path, monkey
         assert quick_image(path) is None
     finally:
         quick._jpegs_agree.cache_clear()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_scanned_source_reads_the_same(tmp_path: Path, channels: int) -> None:
+    """Files of all kinds are read as before; one that was cut since is refused."""
+    for kind in ("images", "masks"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    for number, options in enumerate(({}, {"progressive": True}, {"exif": exif(6)})):
+        save(make_image(), tmp_path / f"train/images/{number}.jpg", **options)
+        mask = make_mask(*((61, 45) if number == 2 else (45, 61)))
+        save(mask.convert("P") if number == 1 else mask, tmp_path / f"train/masks/{number}.png")
+    classes = tuple(ClassEntry(name=f"c{label}") for label in range(12))
+    data = FolderData(root=str(tmp_path), classes=classes, splits={"train": "train"}, ignore_labels=(3,))
+    source = open_source(data, seed=0, in_channels=channels)
+    again = after_scan(source)
+    for sample in source.splits["train"]:
+        for one, other in zip(source.read(sample), again.read(sample), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert again.settings == source.settings
+    path = tmp_path / "train/images/0.jpg"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(DataError, match=r"0\.jpg: .*truncated"):
+        again.read(source.splits["train"][0])
+
+
+def test_scenes_are_drawn_as_before() -> None:
+    """A source without files stays as it is."""
+    source = open_source(ShapesData(size=(24, 32), counts={"train": 1, "val": 1}), seed=0)
+    assert after_scan(source) is source
