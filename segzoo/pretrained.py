@@ -255,8 +255,8 @@ def _file_source(path: Path) -> FileSource:
 def _suggestion(path: Path) -> str:
     if ":" in str(path):
         return f" A repository of the hub is written {HUB}owner/name"
-    beside = [str(found) for found in path.parent.iterdir()] if path.parent.is_dir() else []
-    return did_you_mean(str(path), beside)
+    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    return did_you_mean(path.name, beside, before=str(path).removesuffix(path.name))
 
 
 def _is_checkpoint(path: Path) -> bool:

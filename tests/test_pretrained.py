@@ -287,8 +287,10 @@ def test_no_torch_is_needed() -> None:
 
 
 def test_a_suggested_file_keeps_its_folder() -> None:
-    """What is suggested can be pasted."""
-    Path("kept/here").mkdir(parents=True)
-    Path("kept/here/best.pth").touch()
-    with pytest.raises(UsageFault, match=r"Did you mean 'kept/here/best\.pth'\?"):
-        find("kept/here/bestt.pth")
+    """What is suggested can be pasted; files are near by their own names, however long the folder's is."""
+    folder = Path("kept/in_a_folder_with_a_long_name")
+    folder.mkdir(parents=True)
+    for name in ("best.pth", "notes.txt"):
+        (folder / name).touch()
+    with pytest.raises(UsageFault, match=rf"Did you mean '{folder}/best\.pth'\?$"):
+        find(f"{folder}/bestt.pth")

@@ -27,6 +27,7 @@ from segzoo.errors import (
 )
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
+from segzoo.training import session
 from segzoo.training.checkpoint import read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
@@ -54,6 +55,12 @@ def _keep_torch_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the figures, which take longer than such a run; ``run`` alone has them."""
+    monkeypatch.setattr(session, "draw_figures", lambda trainer, run: None)
 
 
 @pytest.fixture(scope="module")
