@@ -49,8 +49,10 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
             thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.02})
             thread.start()
-            yield f"http://127.0.0.1:{web.server_port}"
-            web.shutdown()
-            thread.join()
+            try:
+                yield f"http://127.0.0.1:{web.server_port}"
+            finally:
+                web.shutdown()
+                thread.join()
 
     return serving
