@@ -37,6 +37,7 @@ bench: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/segzoo recipe schema > docs/schemas/recipe-1.json
 	$(BIN)/python tests/tables.py
+	$(BIN)/python tests/augmentation_channels.py
 	$(BIN)/python tests/models_page.py
 
 clean:

@@ -7,9 +7,11 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+import torch
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from segzoo.errors import ParamsError, PluginError, SegzooError, did_you_mean, fault_text
 from segzoo.nn.conv import check_channels
@@ -47,11 +49,12 @@ def create_model(
         **params: The model's own parameters, as its spec declares them.
 
     Returns:
-        A module that maps ``(N, in_channels, H, W)`` to logits ``(N, num_classes, H, W)``.
+        A module that maps ``(N, in_channels, H, W)`` to logits ``(N, num_classes, H, W)``. Other shapes, and images
+        below the ``min_size`` of its spec, end in a ``ValueError`` before it runs; see :class:`ImageCheck`.
 
     Raises:
-        UnknownName: If there is no such model or weight tag; the nearest names are suggested.
-        UsageFault: If a weights file or run cannot be read, or holds another model.
+        UnknownName: If there is no such model; the nearest names are suggested.
+        UsageFault: If there is no such weight tag, or a weights file or run cannot be read or holds another model.
         ParamsError: If a parameter is unknown or wrong.
         ValueError: If ``num_classes`` or ``in_channels`` is below 1.
         PluginError: If the model's code is at fault.
@@ -62,16 +65,61 @@ def create_model(
     _refuse_misspelt_arguments(spec, params)
     checked = validate_params(spec, params)
     spec = spec.refined(checked)
+    source = None if weights is None else os.fspath(weights)
     identity = Identity(entry.id, spec, checked, in_channels)
-    if weights is None:
-        return build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)
-    source = os.fspath(weights)
-    find_source(identity, source)  # raises what can be told at once
+    if source is not None:
+        find_source(identity, source)  # raises what can be told at once
     model = build_from_spec(spec, checked, num_classes=num_classes, in_channels=in_channels)
-    report = load_pretrained(model, identity, source)
-    # A head that starts at random although the file has one is worth a word to whoever listens to nothing else.
-    logger.log(logging.WARNING if report.head else logging.INFO, "%s", report.summary())
+    model.register_forward_pre_hook(ImageCheck(spec.name, in_channels, spec.input.min_size), with_kwargs=True)
+    if source is not None:
+        report = load_pretrained(model, identity, source)
+        # A head that starts at random although the file has one is worth a word to whoever listens to nothing else.
+        logger.log(logging.WARNING if report.head else logging.INFO, "%s", report.summary())
     return model
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """Refuses what a model does not take before torch fails on it somewhere inside.
+
+    It is called ahead of ``forward``, so that no network has to repeat it. Copies and pickles of a model keep it; the
+    state dict does not know of it. In a network that is compiled, traced or exported it does nothing: there a
+    comparison of sizes would become part of the graph.
+
+    Args:
+        model: Name of the model, for messages.
+        in_channels: Channels of an image.
+        min_size: Smallest height and width in pixels.
+    """
+
+    model: str
+    in_channels: int
+    min_size: int
+
+    def __call__(self, module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
+        """Look at the first argument of a call; the parameters are those of a hook before ``forward``.
+
+        Raises:
+            ValueError: If it is a tensor, but none of images that the model takes.
+        """
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            return
+        image = next(iter((*inputs, *named.values())), None)
+        fault = self._fault(tuple(image.shape)) if isinstance(image, Tensor) else None
+        if fault is not None:
+            raise ValueError(f"{self.model} takes images {fault}")
+
+    def _fault(self, shape: tuple[int, ...]) -> str | None:
+        expected = f"(N, {self.in_channels}, H, W), got a tensor {shape}"
+        if len(shape) != 4:
+            return expected + (": add the dimension of the batch with image[None]" if len(shape) == 3 else "")
+        if shape[1] != self.in_channels:
+            return f"{expected}: for {shape[1]} channels create it with in_channels={shape[1]}"
+        height, width = shape[2:]
+        if min(height, width) < self.min_size:
+            smallest = f"{self.min_size}x{self.min_size}"
+            return f"of at least {smallest} pixels, got {height}x{width}: resize or pad them"
+        return None
 
 
 def _refuse_misspelt_arguments(spec: ModelSpec, params: Mapping[str, object]) -> None:

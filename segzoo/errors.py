@@ -130,12 +130,19 @@ class Interrupted(SegzooError):  # noqa: N818 - a run that stops on request has 
         self.exit_code = 128 + signum
 
 
-def did_you_mean(name: str, choices: Iterable[str], *, limit: int = 3) -> str:
-    """Return ``" Did you mean 'a' or 'b'?"`` for the choices nearest to ``name``, else an empty string."""
+def did_you_mean(name: str, choices: Iterable[str], *, limit: int = 3, before: str = "") -> str:
+    """Return ``" Did you mean 'a' or 'b'?"`` for the choices nearest to ``name``, else an empty string.
+
+    Args:
+        name: What the user wrote.
+        choices: What there is.
+        limit: How many are suggested at most.
+        before: Written before each suggestion and not compared, such as the folder of a file.
+    """
     close = difflib.get_close_matches(name, sorted(set(choices)), n=limit)
     if not close:
         return ""
-    return f" Did you mean {' or '.join(repr(match) for match in close)}?"
+    return f" Did you mean {' or '.join(repr(before + match) for match in close)}?"
 
 
 def fault_text(error: BaseException) -> str:

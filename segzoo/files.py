@@ -164,8 +164,11 @@ def _unpack_tar(archive: Path, folder: Path, limits: _Limits) -> None:
         for member in file:
             plain = (member.isfile() or member.isdir()) and not member.issparse()
             limits.admit(member.name, member.size, plain=plain)
-        # The filter checks paths once more, and keeps file modes harmless.
-        file.extractall(folder, filter="data")
+            member.mode = 0o755 if member.isdir() else 0o644
+        if hasattr(tarfile, "data_filter"):
+            file.extractall(folder, filter="data")  # checks paths once more
+        else:  # Python before 3.11.4
+            file.extractall(folder)
 
 
 def _decompressed(archive: Path) -> gzip.GzipFile | lzma.LZMAFile | io.FileIO:

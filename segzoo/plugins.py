@@ -94,7 +94,10 @@ def list_models(
     pretrained: bool = False,
     license: str | None = None,
 ) -> list[ModelInfo]:
-    """Return the models that pass every filter; see :meth:`segzoo.registry.Registry.list`."""
+    """Return the models that pass every filter, an empty list where none does.
+
+    The filters are those of :meth:`segzoo.registry.Registry.list`.
+    """
     return default_registry().list(
         pattern, tags=tags, family=family, origin=origin, pretrained=pretrained, license=license
     )
@@ -211,7 +214,8 @@ def _flush() -> None:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ValidationError) and error.title in _SPEC_CLASSES:
-        return f"{error.title}: {explain(error, _SPEC_CLASSES[error.title], None)}"
+        # A table has one line for each plugin.
+        return f"{error.title}: {'; '.join(explain(error, _SPEC_CLASSES[error.title], None).splitlines())}"
     return fault_text(error)
 
 

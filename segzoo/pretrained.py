@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from segzoo.errors import ParamsError, UnknownName, UsageFault, did_you_mean
+from segzoo.errors import ParamsError, UsageFault, did_you_mean
 from segzoo.messages import explain, show
 from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec, Sha256, Weights
@@ -126,8 +126,7 @@ def find_source(wanted: Identity, weights: str) -> Source:
             folder; or ``hf-hub:owner/name``, perhaps with ``@revision``.
 
     Raises:
-        UnknownName: If it looks like a tag and is none; the nearest is suggested.
-        UsageFault: If there is no such file or folder, it holds no weights, or those of another model.
+        UsageFault: If there is no such tag, file or folder, it holds no weights, or those of another model.
     """
     tags = wanted.spec.weights
     if weights in tags:
@@ -137,7 +136,7 @@ def find_source(wanted: Identity, weights: str) -> Source:
     path = Path(weights).expanduser()
     try:
         if not any(mark in weights for mark in "/.:~") and not _holds_run(path):
-            raise UnknownName(f"weight tag of {wanted.spec.name}", weights, tags)
+            raise _no_source(wanted, weights, path)
         return _run_source(wanted, path) if path.is_dir() else _file_source(path)
     except OSError as error:
         raise UsageFault(f"weights {weights!r} cannot be read: {error.strerror}") from error
@@ -201,6 +200,17 @@ def _misfit(reason: str) -> UsageFault:
     return UsageFault(f"{reason}. Given by itself, the file {TENSORS} is judged by its tensors alone")
 
 
+def _no_source(wanted: Identity, weights: str, path: Path) -> UsageFault:
+    tags = sorted(wanted.spec.weights)
+    known = f"its tags are {', '.join(tags)}" if tags else "it has none"
+    folder = f" The folder {weights!r} is no run of segzoo: {_model_folder(path) / DESCRIPTION} is missing."
+    return UsageFault(
+        f"no weight tag of {wanted.spec.name} named {weights!r}; {known}.{did_you_mean(weights, tags)}"
+        f"{folder if path.is_dir() else ''} Beside tags there are {', '.join(SUFFIXES)} files, run directories and "
+        f"{HUB}owner/name"
+    )
+
+
 def _hub_source(weights: str) -> HubSource:
     repository, at, revision = weights.removeprefix(HUB).partition("@")
     if not _REPOSITORY.fullmatch(repository) or "--" in repository or ".." in repository:
@@ -246,7 +256,7 @@ def _suggestion(path: Path) -> str:
     if ":" in str(path):
         return f" A repository of the hub is written {HUB}owner/name"
     beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
-    return did_you_mean(path.name, beside)
+    return did_you_mean(path.name, beside, before=str(path).removesuffix(path.name))
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -158,7 +158,7 @@ class Registry:
         pretrained: bool = False,
         license: str | None = None,
     ) -> list[ModelInfo]:
-        """Return the models that pass every filter, built-ins first, then by id.
+        """Return the models that pass every filter, built-ins first, then by id; an empty list where none does.
 
         Args:
             pattern: A glob; with a ``/`` it matches ids, otherwise names.

@@ -63,7 +63,7 @@ REFUSED = {
     "ToFloat": _NORMALISES,
     "ToTensor3D": _NORMALISES,
     "ToTensorV2": _NORMALISES,
-    "ToRGB": "segzoo reads every image as RGB",
+    "ToRGB": "images have the channels of model.in_channels",
     "Compose": _NEST,
     "OneOrOther": _NEST,
     "RandomOrder": _NEST,
@@ -86,7 +86,7 @@ REFUSED_ARGUMENTS = {
     "mask": _CODE,
     "mask_interpolation": _NEAREST,
     "mask_params": _CODE,
-    "num_output_channels": "images keep their three channels",
+    "num_output_channels": "images keep their channels",
 }
 """Arguments that a recipe cannot set on any transform, with the reason."""
 

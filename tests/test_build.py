@@ -1,8 +1,12 @@
 """Building by name checks first; what a model must keep is in test_contract.py."""
 
+import copy
 import logging
+import pickle
 import sys
 import types
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from torch import Tensor, nn
 
 from segzoo import build
 from segzoo.build import build_from_spec, create_model
-from segzoo.errors import ParamsError, PluginError, UnknownModel, UnknownName, UsageFault
+from segzoo.errors import ParamsError, PluginError, UnknownModel, UsageFault
 from segzoo.pretrained import Identity
 from segzoo.registry import Registry
 from segzoo.spec import ModelSpec, Params, Weights
@@ -29,6 +33,20 @@ class Alone(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the image."""
         return image
+
+
+class Halving(nn.Module):
+    """The least that depends on the image."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = nn.Conv2d(in_channels, 4, 3, stride=2, padding=1)
+        self.head = nn.Conv2d(4, num_classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits at half the size."""
+        logits: Tensor = self.head(self.encoder(image))
+        return logits
 
 
 class WidthParams(Params):
@@ -98,8 +116,8 @@ def test_typo_in_a_name_is_told_with_a_suggestion(registry: Registry, monkeypatc
         ({"num_classes": 2, "in_channels": 0}, ValueError, "in_channels must be at least 1, got 0"),
         (
             {"num_classes": 2, "weights": "imagnet"},
-            UnknownName,
-            "no weight tag of alone named 'imagnet'. Did you mean 'imagenet'",
+            UsageFault,
+            "no weight tag of alone named 'imagnet'; its tags are imagenet. Did you mean 'imagenet'",
         ),
         ({"num_classes": 2, "weights": "best.pth"}, UsageFault, "no file or run directory is named 'best.pth'"),
         ({"num_classes": 2, "weights": "runs/mine"}, UsageFault, "no file or run directory is named 'runs/mine'"),
@@ -183,3 +201,76 @@ def test_a_head_of_other_classes_is_warned_of(tmp_path: Path, caplog: pytest.Log
         create_model("fast_scnn", num_classes=5, weights=file)
     (message,) = caplog.messages
     assert "head: re-initialised: the file has 3 classes, the model 5" in message
+
+
+@pytest.fixture
+def halving(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """Return a model for images of three channels and at least 32 pixels."""
+    registry.register(local_spec(monkeypatch, lambda params, **channels: Halving(**channels)))
+    return create_model("alone", num_classes=2).eval()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 64, 64), r"alone takes images (N, 3, H, W), got a tensor (3, 64, 64): add .* image[None]"),
+        ((64, 64), r"alone takes images (N, 3, H, W), got a tensor (64, 64)"),
+        ((1, 4, 64, 64), r"alone takes images (N, 3, H, W), got a tensor (1, 4, 64, 64): .* in_channels=4"),
+        ((1, 3, 31, 64), r"alone takes images of at least 32x32 pixels, got 31x64: resize or pad them"),
+        ((2, 3, 64, 31), r"alone takes images of at least 32x32 pixels, got 64x31: resize or pad them"),
+    ],
+    ids=str,
+)
+def test_images_that_a_model_does_not_take(halving: nn.Module, shape: tuple[int, ...], message: str) -> None:
+    """They are refused by name, however the model is called, and not by a layer inside."""
+    before, _, after = message.partition(" .* ")
+    for call in (lambda: halving(torch.rand(shape)), lambda: halving(image=torch.rand(shape))):
+        with pytest.raises(ValueError, match="takes images") as caught:
+            call()
+        assert str(caught.value).startswith(before)
+        assert str(caught.value).endswith(after)
+
+
+def test_images_that_a_model_takes(halving: nn.Module) -> None:
+    """The smallest image is one of them, and what is no tensor is left to the network."""
+    assert halving(torch.rand(2, 3, 32, 33)).shape == (2, 2, 16, 17)
+    with pytest.raises(TypeError, match="conv2d"):
+        halving("an image")
+
+
+@pytest.mark.parametrize(("encoder_output_stride", "smallest"), [(16, 128), (32, 256)])
+def test_parameters_decide_on_the_smallest_image(encoder_output_stride: int, smallest: int) -> None:
+    """What is refused follows the model that was built; the meta device, where nothing is computed, is no exception."""
+    with torch.device("meta"):
+        model = create_model("smp_pan", num_classes=2, encoder_output_stride=encoder_output_stride).eval()
+        with pytest.raises(ValueError, match=f"smp_pan takes images of at least {smallest}x{smallest} pixels, got 64x"):
+            model(torch.empty(1, 3, 64, 64))
+        assert model(torch.empty(1, 3, smallest, smallest)).shape == (1, 2, smallest, smallest)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_refuse_as_well(halving: nn.Module, duplicate: Callable[[nn.Module], nn.Module]) -> None:
+    """Copied or pickled, a model refuses what it did before; its state dict has its tensors and nothing else."""
+    twin = duplicate(halving)
+    assert list(twin.state_dict()) == ["encoder.weight", "encoder.bias", "head.weight", "head.bias"]
+    twin.load_state_dict(halving.state_dict())
+    with pytest.raises(ValueError, match="got 16x16"):
+        twin(torch.rand(1, 3, 16, 16))
+
+
+def test_a_graph_of_a_model_takes_images_of_any_size(halving: nn.Module) -> None:
+    """Compiled, exported or traced, in one piece and without warnings, a network compares no sizes."""
+    image, small = torch.rand(1, 3, 64, 96), torch.rand(1, 3, 16, 24)
+    sizes = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with warnings.catch_warnings():  # torch.jit is deprecated
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        traced = torch.jit.trace(halving, image)
+    graphs: list[Callable[[Tensor], Tensor]] = [
+        traced,
+        torch.compile(halving, fullgraph=True, dynamic=True, backend="eager"),
+        torch.export.export(halving, (image,), dynamic_shapes=(sizes,)).module(),
+    ]
+    for graph in graphs:
+        assert torch.equal(graph(image), halving(image))
+        assert graph(small).shape == (1, 2, 8, 12)

@@ -59,7 +59,7 @@ def test_commands_exist(command: str, tmp_path: Path) -> None:
     assert words[0] == "segzoo"
     if any(part in command for part in NEEDS_MORE):
         options = {word for word in words if word.startswith("--")}
-        name = words[1:3] if words[1] == "recipe" else words[1:2]
+        name = words[1:3] if words[1] in ("recipe", "data") else words[1:2]
         usage = subprocess.run(
             [sys.executable, "-m", "segzoo", *name, "--help"], capture_output=True, text=True, check=True
         ).stdout
@@ -81,4 +81,17 @@ def test_links_lead_somewhere() -> None:
 def test_every_command_is_in_the_help() -> None:
     """The application has the commands that the README names."""
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    assert {"list", "show", "plugins", "check", "new-plugin", "env", "recipe", "finetune"} == names
+    assert {
+        "list",
+        "show",
+        "plugins",
+        "check",
+        "new-plugin",
+        "env",
+        "recipe",
+        "data",
+        "finetune",
+        "lr-find",
+        "runs",
+        "verify-resume",
+    } == names

@@ -19,28 +19,50 @@ from segzoo.errors import DownloadError
 
 CONTENT = b"weights" * 10_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+BREAK = download.CHUNK_BYTES + 1000
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves a good file, a truncated one, one labelled as encoded, a redirect, and nothing else."""
+    """Serves one content in good ways and bad.
+
+    ``/ranges`` and ``/breaks`` can be continued, and the latter ends early where all is asked for; ``/other-part``
+    sends another part than it is asked for, ``/stray`` a part where all is asked for, ``/unsized`` a length that is no
+    number.
+    """
 
     def do_GET(self) -> None:
         """Answer by path."""
         self.server.paths.append(self.path)  # type: ignore[attr-defined]
+        first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "/good")
             self.end_headers()
-        elif self.path in ("/good", "/truncated"):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT if self.path == "/good" else CONTENT[:1000])
         elif self.path == "/slow":
             time.sleep(2)
+        elif self.path in ("/ranges", "/breaks") and first >= len(CONTENT):
+            self.send_error(416)
+        elif self.path in ("/ranges", "/breaks") and first:
+            self.server.paths.append(first)  # type: ignore[attr-defined]
+            self.send_part(first)
+        elif self.path == "/stray" or (self.path == "/other-part" and first):
+            self.send_part(first + 5)
+        elif self.path in ("/good", "/truncated", "/ranges", "/breaks", "/other-part", "/unsized"):
+            self.send_response(200)
+            self.send_header("Content-Length", "many" if self.path == "/unsized" else str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[: {"/truncated": 1000, "/breaks": BREAK}.get(self.path)])
         else:
             self.send_error(404)
+
+    def send_part(self, first: int) -> None:
+        """Send the content from a byte on."""
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.send_header("Content-Length", str(len(CONTENT) - first))
+        self.end_headers()
+        self.wfile.write(CONTENT[first:])
 
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
@@ -70,11 +92,10 @@ def visible(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.suffix != ".lock"]
 
 
-@pytest.mark.parametrize("path", ["/good", "/moved"])
-def test_file_is_fetched(address: str, tmp_path: Path, path: str) -> None:
+def test_file_is_fetched(address: str, tmp_path: Path) -> None:
     """The content lands under the name in a folder made for it, and nothing else does."""
     folder = tmp_path / "a" / "b"
-    assert fetch(address + path, folder=folder, name="x.tar", sha256=SHA256) == folder / "x.tar"
+    assert fetch(f"{address}/good", folder=folder, name="x.tar", sha256=SHA256) == folder / "x.tar"
     assert (folder / "x.tar").read_bytes() == CONTENT
     assert visible(folder) == ["x.tar"]
 
@@ -106,25 +127,90 @@ def test_second_of_two_waits_for_the_first(server: ThreadingHTTPServer, address:
 
 
 def test_leftover_of_a_killed_download_does_not_matter(address: str, tmp_path: Path) -> None:
-    """A partial file is written anew and gone at the end."""
+    """Where a server sends all, whatever part is asked for, a partial file is written anew and gone at the end."""
     (tmp_path / ".x.tar.partial").write_bytes(CONTENT * 2)
     fetch(f"{address}/good", folder=tmp_path, name="x.tar", sha256=SHA256)
+    assert visible(tmp_path) == ["x.tar"]
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("path", ["/moved", "/unsized"])
+def test_servers_differ(address: str, tmp_path: Path, path: str) -> None:
+    """A redirect is followed, and nothing depends on the length that a server announces."""
+    fetch(address + path, folder=tmp_path, name="x.tar", sha256=SHA256)
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+
+
+def test_second_try_continues_the_first(server: ThreadingHTTPServer, address: str, tmp_path: Path) -> None:
+    """A transfer that breaks off is told and leaves its part; the next call asks for the rest alone."""
+    wanted = {"folder": tmp_path, "name": "x.tar", "sha256": SHA256}
+    with pytest.raises(DownloadError, match=f"{BREAK} bytes read"):
+        fetch(f"{address}/breaks", **wanted)
+    assert visible(tmp_path) == [".x.tar.partial"]
+    assert fetch(f"{address}/breaks", **wanted).read_bytes() == CONTENT
+    assert server.paths == ["/breaks", "/breaks", download.CHUNK_BYTES]  # type: ignore[attr-defined]
+
+
+def test_another_part_than_asked_for(server: ThreadingHTTPServer, address: str, tmp_path: Path) -> None:
+    """A server that answers with another part is asked for all; one that sends a part of all is told."""
+    (tmp_path / ".x.tar.partial").write_bytes(CONTENT[:1000])
+    fetch(f"{address}/other-part", folder=tmp_path, name="x.tar", sha256=SHA256)
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+    assert server.paths == ["/other-part"] * 2  # type: ignore[attr-defined]
+    with pytest.raises(DownloadError, match="it sent a part where the whole was asked for"):
+        fetch(f"{address}/stray", folder=tmp_path, name="y.tar", sha256=SHA256)
+
+
+@pytest.mark.parametrize("have", [1, 30_000, len(CONTENT) - 1])
+def test_interrupted_download_goes_on(server: ThreadingHTTPServer, address: str, tmp_path: Path, have: int) -> None:
+    """Only what is missing is asked for, and the file is whole."""
+    (tmp_path / ".x.tar.partial").write_bytes(CONTENT[:have])
+
+    fetch(f"{address}/ranges", folder=tmp_path, name="x.tar", sha256=SHA256)
+
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+    assert server.paths == ["/ranges", have]  # type: ignore[attr-defined]
+    assert visible(tmp_path) == ["x.tar"]
+
+
+def test_part_that_is_whole_needs_no_more(server: ThreadingHTTPServer, address: str, tmp_path: Path) -> None:
+    """A download that was killed between its last byte and its renaming is not repeated."""
+    (tmp_path / ".x.tar.partial").write_bytes(CONTENT)
+
+    fetch(f"{address}/ranges", folder=tmp_path, name="x.tar", sha256=SHA256)
+
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+    assert server.paths == ["/ranges"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("beginning", [b"x" * 1000, CONTENT + b"x"])
+def test_part_of_another_file_is_given_up(address: str, tmp_path: Path, beginning: bytes) -> None:
+    """Where the published file has changed since, the download starts afresh instead of failing for ever."""
+    (tmp_path / ".x.tar.partial").write_bytes(beginning)
+
+    fetch(f"{address}/ranges", folder=tmp_path, name="x.tar", sha256=SHA256)
+
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
     assert visible(tmp_path) == ["x.tar"]
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/good", f"its sha256 is {SHA256}, but {'0' * 64} was expected"), ("/absent", "404"),
-                         ("/truncated", "1000 bytes read")]
-)  # fmt: skip
-def test_failure_names_everything_and_leaves_nothing(address: str, tmp_path: Path, path: str, reason: str) -> None:
-    """Wrong content, an error of the server and a broken transfer end in one message, with no file left."""
+    ("path", "reason", "left"),
+    [
+        ("/good", f"its sha256 is {SHA256}, but {'0' * 64} was expected", []),
+        ("/absent", "404", []),
+        ("/truncated", "1000 bytes read", [".x.tar.partial"]),
+    ],
+)
+def test_failure_names_everything(address: str, tmp_path: Path, path: str, reason: str, left: list[str]) -> None:
+    """Wrong content, an error of the server and a broken transfer end in one message; at most the part is left."""
     with pytest.raises(DownloadError) as caught:
         fetch(address + path, folder=tmp_path, name="x.tar", sha256="0" * 64)
     message = str(caught.value)
     assert message.startswith(f"cannot download x.tar from {address}{path} into {tmp_path}: ")
     assert reason in message
     assert message.endswith(f"Without a network, download it elsewhere and put it at {tmp_path / 'x.tar'}")
-    assert visible(tmp_path) == []
+    assert visible(tmp_path) == left
 
 
 def test_refused_connection_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

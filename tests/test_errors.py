@@ -86,6 +86,12 @@ def test_did_you_mean_can_be_limited() -> None:
     assert did_you_mean("abcd", ["abc1", "abc2"], limit=1) == " Did you mean 'abc2'?"
 
 
+def test_did_you_mean_can_write_something_before() -> None:
+    """What stands before each suggestion takes no part in the comparison."""
+    assert did_you_mean("abcd", ["abc1", "xyz"], before="a/b/") == " Did you mean 'a/b/abc1'?"
+    assert did_you_mean("a/b/abcd", ["abc1"], before="a/b/") == ""
+
+
 def test_messages_hold_the_value_and_the_way_out() -> None:
     """What was asked for is quoted; what may be asked for instead follows."""
     assert str(UnknownName("recipe", "quickstrt", ["quickstart"])) == (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -152,9 +154,16 @@ def test_evil_tar_is_refused_before_anything_is_written(tmp_path: Path, bad: tar
     assert not (tmp_path / "out").exists()
 
 
-def test_too_many_members_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_too_many_members_are_refused(tmp_path: Path, kind: str) -> None:
     """The count includes folders, and the first member too many is named."""
-    archive = make_tar(tmp_path / "x.tar", *(member(f"d{number}", kind=tarfile.DIRTYPE) for number in range(11)))
+    names, archive = [f"d{number}" for number in range(11)], tmp_path / "x.tar"
+    if kind == "tar":
+        make_tar(archive, *(member(name, kind=tarfile.DIRTYPE) for name in names))
+    else:
+        with zipfile.ZipFile(archive, "w") as file:
+            for name in names:
+                file.writestr(name, "")
     with pytest.raises(DataError, match="'d10' is one more than the 10 allowed"):
         unpack(archive, tmp_path / "out")
 
@@ -183,25 +192,43 @@ def test_tar_header_cannot_fill_the_memory(tmp_path: Path) -> None:
         unpack(archive, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("/evil", "has an absolute name"), ("a/../../evil", "may lie outside")])
-def test_evil_zip_is_refused(tmp_path: Path, name: str, reason: str) -> None:
-    """Names in a zip are held to the same rules."""
+@pytest.mark.parametrize(
+    ("name", "mode", "content", "reason"),
+    [
+        ("/evil", 0, "", "has an absolute name"),
+        ("C:\\evil", 0, "", "has an absolute name"),
+        ("../evil", 0, "", "may lie outside"),
+        ("a/../../evil", 0, "", "may lie outside"),
+        ("a\\..\\..\\evil", 0, "", "may lie outside"),
+        ("evil", stat.S_IFLNK, "/etc/passwd", "is neither a file nor a folder"),
+        ("evil", stat.S_IFCHR, "", "is neither a file nor a folder"),
+        ("evil", stat.S_IFIFO, "", "is neither a file nor a folder"),
+        ("evil", stat.S_IFREG, "x" * 2**20, "takes the unpacked size past 1048576 bytes"),
+    ],
+)
+def test_evil_zip_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, mode: int, content: str, reason: str
+) -> None:
+    """Names, kinds and sizes in a zip are held to the same rules; kinds are file modes there."""
+    evil = zipfile.ZipInfo(name)
+    evil.external_attr = mode << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("good", "text")
-        file.writestr(name, "text")
+        file.writestr(evil, content)
     with pytest.raises(DataError, match=reason):
         unpack(tmp_path / "x.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_link_in_zip_is_refused(tmp_path: Path) -> None:
-    """A zip can hold symbolic links too, as file modes."""
-    link = zipfile.ZipInfo("link")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
-        file.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match="'link' is neither a file nor a folder"):
-        unpack(tmp_path / "x.zip", tmp_path / "out")
+def test_zip_that_lies_of_its_size_writes_no_more(tmp_path: Path) -> None:
+    """Of a file that is larger than its entry says no more is written, and the archive is refused."""
+    archive = tmp_path / "x.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros", bytes(2**20))
+    archive.write_bytes(archive.read_bytes().replace(struct.pack("<L", 2**20), struct.pack("<L", 10)))
+    with pytest.raises(DataError, match=r"x\.zip is damaged"):
+        unpack(archive, tmp_path / "out")
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= 10
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])

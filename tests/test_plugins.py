@@ -115,7 +115,7 @@ def test_names_are_known_without_running_plugin_code(install: Install, tmp_path:
         (
             GOOD.replace("license=", "licence="),
             "bad_seg:SPEC",
-            "ModelSpec: license: this key is required\nlicence = \"MIT\": unknown key. Did you mean 'license'?",
+            "ModelSpec: license: this key is required; licence = \"MIT\": unknown key. Did you mean 'license'?",
         ),
         (
             "from segzoo import Weights\nWeights(ulr='https://x/y', license='MIT')",

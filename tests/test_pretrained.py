@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from segzoo.errors import UnknownName, UsageFault
+from segzoo.errors import UsageFault
 from segzoo.pretrained import (
     MAX_DESCRIPTION_BYTES,
     FileSource,
@@ -92,10 +92,12 @@ def test_a_tag_is_found() -> None:
 def test_an_unknown_tag_gets_a_suggestion() -> None:
     """So does one that a folder, which is no run, happens to be named like."""
     Path("imagnet").mkdir()
-    with pytest.raises(UnknownName, match=r"^no weight tag of tiny named 'imagnet'\. Did you mean 'imagenet'\?$"):
+    with pytest.raises(UsageFault, match=r"^no weight tag of tiny named 'imagnet'; its tags are ") as caught:
         find("imagnet")
+    assert "Did you mean 'imagenet'?" in str(caught.value)
+    assert "The folder 'imagnet' is no run of segzoo: imagnet/model.json is missing." in str(caught.value)
     for name in ("", "anything"):
-        with pytest.raises(UnknownName, match=f"named '{name}'"):
+        with pytest.raises(UsageFault, match=f"named '{name}'"):
             find(name)
 
 
@@ -282,3 +284,13 @@ def test_no_torch_is_needed() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("run holds acme/tiny, not segzoo/fast_scnn")
     assert done.stdout.endswith("False\n")
+
+
+def test_a_suggested_file_keeps_its_folder() -> None:
+    """What is suggested can be pasted; files are near by their own names, however long the folder's is."""
+    folder = Path("kept/in_a_folder_with_a_long_name")
+    folder.mkdir(parents=True)
+    for name in ("best.pth", "notes.txt"):
+        (folder / name).touch()
+    with pytest.raises(UsageFault, match=rf"Did you mean '{folder}/best\.pth'\?$"):
+        find(f"{folder}/bestt.pth")

@@ -81,10 +81,19 @@ def find_vision_transformer(name: str) -> VisionTransformer:
     return VisionTransformer(base, **entry)
 
 
+def every_encoder() -> list[Encoder]:
+    """Return what is known of every encoder, smp's own first."""
+    return [Encoder(name, **entry) for name, entry in _all("encoders").items()]
+
+
+def every_vision_transformer() -> list[VisionTransformer]:
+    """Return what is known of every vision transformer."""
+    return [VisionTransformer(name, **entry) for name, entry in _all("transformers").items()]
+
+
 def names_of_encoders(condition: Callable[[Encoder], bool]) -> str:
     """Return the first names of the encoders that meet a condition, and how many there are."""
-    every = (Encoder(name, **entry) for name, entry in _all("encoders").items())
-    names = [encoder.name for encoder in every if condition(encoder)]
+    names = [encoder.name for encoder in every_encoder() if condition(encoder)]
     return f"{', '.join(names[:SHOWN])}, ... ({len(names)} in all)"
 
 
@@ -112,6 +121,12 @@ def encoder_weights(name: str) -> dict[str, Weights]:
         return {}
     default = next(iter(sources.values()))
     return {tag: _weights(source) for tag, source in sources.items() if source["images"] == default["images"]}
+
+
+def weight_variants(name: str) -> list[str]:
+    """Return what the name of an encoder may have behind a dot, timm's default first; smp's own encoders have none."""
+    base = name.partition(".")[0]
+    return list(_table_of(base)["weights"].get(base, {})) if base.startswith(TIMM) else []
 
 
 def encoder_input(name: str, *, min_size: int) -> InputSpec:

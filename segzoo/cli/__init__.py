@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from segzoo.cli import check, env, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
+from segzoo.cli import check, data, env, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
 from segzoo.cli import list as list_command
+from segzoo.cli.output import plain
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
 
@@ -28,17 +32,21 @@ class Commands(TyperGroup):
             words = ["--debug", *(word for word in words if word != "--debug")]
         return super().main(words, *rest, **options)
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - typer's own types
+        """Read the words; ``--help`` and ``--version`` print while that is done."""
+        with _quiet_if_unread():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types
         """Run the command and report what is a user's or a machine's fault without a traceback."""
         try:
-            return super().invoke(ctx)
+            with _quiet_if_unread():
+                return super().invoke(ctx)
         except SegzooError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
             report_error(str(error))
             raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            raise
         except OSError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -46,15 +54,31 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from None
 
 
+@contextlib.contextmanager
+def _quiet_if_unread() -> Iterator[None]:
+    """End as other tools do where whoever reads stdout has seen enough, as ``head`` has."""
+    try:
+        yield
+        if sys.stdout is not None:  # it was closed when the process began
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads(sys.stdout.fileno()):
+            raise  # another pipe, such as one to a worker
+        # Python would complain of what is left when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+def _nobody_reads(pipe: int) -> bool:
+    watch = select.poll()
+    watch.register(pipe, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
+
+
 def report_error(message: str) -> None:
     """Print a message on stderr, in red on a terminal."""
     text = f"error: {message}"
     typer.echo(text if plain(sys.stderr) else typer.style(text, fg=typer.colors.RED), err=True)
-
-
-def plain(stream: Any) -> bool:  # noqa: ANN401 - a text stream
-    """Say whether a stream gets text without colour, boxes and bars."""
-    return "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
 
 app = typer.Typer(
@@ -71,6 +95,7 @@ app.command("plugins")(plugins.plugins)
 app.command("check")(check.check)
 app.command("new-plugin")(new_plugin.new_plugin)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(data.app, name="data")
 app.command("finetune")(finetune.finetune)
 app.command("verify-resume")(verify_resume.verify_resume)
 app.command("lr-find")(lr_find.lr_find)

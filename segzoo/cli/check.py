@@ -11,7 +11,7 @@ import typer
 
 from segzoo.cli.complete import model_names
 from segzoo.cli.output import Json, print_rows, print_table
-from segzoo.errors import PluginError, SegzooError, UsageFault, did_you_mean
+from segzoo.errors import PluginError, SegzooError, UnknownName, UsageFault, did_you_mean
 from segzoo.plugins import default_registry
 from segzoo.registry import Entry, Registry
 
@@ -83,9 +83,12 @@ def _named(registry: Registry, name: str) -> list[Entry]:
 
 def _run(entries: Sequence[Entry], *, quick: bool, only: Sequence[str]) -> tuple[list[Report], list[_Line]]:
     """Return a report of each model, and a line for each plugin that is broken."""
-    from segzoo.testing import check_model, select  # torch starts here, when the models are known to exist
+    from segzoo.testing import CHECKS, check_model, select  # torch starts here, when the models are known to exist
 
-    select(quick=quick, only=only)  # a wrong name is told before the first model
+    try:
+        select(quick=quick, only=only)  # a wrong name is told before the first model
+    except UnknownName as error:
+        raise UsageFault(f"{error} The checks are {', '.join(CHECKS)}") from None
     reports: list[Report] = []
     broken: list[_Line] = []
     for number, entry in enumerate(entries, start=1):

@@ -15,6 +15,12 @@ SCHEMA_VERSION = 1
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+def plain(stream: Any) -> bool:  # noqa: ANN401 - a text stream, or None where it was closed
+    """Say whether a stream gets text without colour, boxes and bars."""
+    unable = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return unable or stream is None or not stream.isatty()
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as JSON."""
     typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "rows": list(rows)}, indent=2, ensure_ascii=False))
@@ -22,7 +28,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: drawn on a terminal, aligned text elsewhere."""
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+    if not plain(sys.stdout):
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text

@@ -8,18 +8,29 @@ from typing import Annotated, Any
 import typer
 
 from segzoo.cli.complete import model_names
+from segzoo.cli.encoders import chooses_encoder, show_encoders
 from segzoo.cli.output import Json, print_rows, print_table
+from segzoo.errors import UsageFault
 from segzoo.plugins import default_registry
 from segzoo.registry import Entry
 
 
 def show(
     name: Annotated[str, typer.Argument(help="Model id or bare name.", autocompletion=model_names)],
+    glob: Annotated[str | None, typer.Argument(help="With --encoders: over their names.")] = None,
+    encoders: Annotated[
+        bool, typer.Option("--encoders", help="Show the encoders that fit the model's defaults, and their weights.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one model: parameters, weights, input, sources."""
+    """Show what is known of one model: parameters, weights, input, sources; or of the encoders that it can have."""
     registry = default_registry()
     entry = registry.resolve(name)
+    if encoders:
+        show_encoders(entry, glob or "*", as_json=as_json)
+        return
+    if glob is not None:
+        raise UsageFault(f"{glob!r} is left over: show takes one model, and a glob over encoders only with --encoders")
     row = _row(entry, registry.info(entry).status)
     if as_json:
         print_rows([row])
@@ -39,7 +50,7 @@ def show(
                 key,
                 _type(part),
                 json.dumps(part["default"]) if "default" in part else "required",
-                part.get("description", ""),
+                _meaning(entry, key, part),
             )
             for key, part in params.items()
         ],
@@ -65,6 +76,13 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
     if isinstance(value, list):
         return ", ".join(str(item) for item in value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _meaning(entry: Entry, key: str, part: dict[str, Any]) -> str:
+    meaning: str = part.get("description", "")
+    if key == "encoder" and chooses_encoder(entry.spec()):
+        meaning += f" All of them: segzoo show {entry.name} --encoders"
+    return meaning
 
 
 def _type(part: dict[str, Any]) -> str:

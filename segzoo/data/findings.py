@@ -20,8 +20,13 @@ Kind = Literal[
     "unknown_colour",
     "duplicate",
     "leak",
+    "blank_image",
+    "low_values",
 ]
-"""The kinds of faults: a ``duplicate`` lies in one split twice, a ``leak`` in two splits."""
+"""The kinds of faults: a ``duplicate`` lies in one split twice, a ``leak`` in two splits.
+
+A ``blank_image`` shows a single colour, one of ``low_values`` next to nothing but black.
+"""
 
 
 class Finding(NamedTuple):
@@ -39,12 +44,24 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         """Return the line that messages show."""
-        return f"{self.file}: {self.message}"
+        return f"{printable(self.file)}: {printable(self.message)}"
 
 
-class FileFault(DataError):
+class FileFault(DataError):  # noqa: N818 - a user's file is at fault
     """A file that cannot be used; ``finding`` tells of its kind."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
         self.finding = finding
+
+
+def printable(text: str) -> str:
+    """Return text as one line that every terminal takes: line breaks and bytes of no character are escaped."""
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    # How Python keeps the bytes of a file's name that are no UTF-8.
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -1,12 +1,17 @@
 """Reading images and masks: decoded whole, upright, converted by known rules or refused with a reason.
 
-Images become 8-bit RGB: grey and palette images gain colours, alpha is dropped, CMYK is converted, 16 bits are divided
-by 257. Masks become 8-bit labels. The orientation that EXIF notes is applied to both. Animations and stacks of pages
+Images become bytes of as many channels as the model has. Three are RGB: grey and palette images gain colours, alpha is
+dropped, CMYK is converted. One is grey: colour images are reduced to their luma. Of any other number the file must have
+exactly that many bands, which stay as they are: alpha is the fourth of RGBA, and TIFFs hold any number. 16 bits are
+divided by 257; of 16-bit colour that Pillow reads, the high byte is taken.
+
+Masks become 8-bit labels. The orientation that EXIF or a TIFF notes is applied to both. Animations and stacks of pages
 are refused; of a camera's multi-picture JPEG the first picture is taken.
 """
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +21,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+from segzoo.data.findings import FileFault, Finding
+from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_pixels
 from segzoo.data.source import Pixels
-from segzoo.errors import DataError
+from segzoo.data.tiff import is_tiff, quiet, read_bands, to_bytes
 from segzoo.recipe.data import ClassEntry
 
 MaskMode = Literal["index", "palette", "rgb", "binary"]
@@ -37,21 +45,34 @@ _LABELS = {"1", "L", "P", "I", *_SIXTEEN_BIT}
 _SPREAD = {"L;2": 85, "L;4": 17}
 _BLACK_WHITE = ((0, 0, 0), (255, 255, 255))
 
-_opening = threading.Lock()
+# Tags of a TIFF.
+_BITS, _PHOTOMETRIC, _BANDS, _PLANES = 258, 262, 277, 284
+
+_limit = threading.Lock()
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Return an image as uint8 ``(H, W, 3)`` in RGB.
+def read_image(path: Path, *, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Return an image as uint8 ``(H, W, channels)``.
 
     Args:
         path: The file.
+        channels: 3 is RGB and 1 is grey, to which images are converted; any other is how many bands the file must have.
         max_pixels: Height times width from which on the file is refused before it is decoded.
 
     Raises:
-        DataError: If the file cannot be read whole, is too large, or is of a kind that is not converted.
+        FileFault: If the file cannot be read whole, is too large, has another number of bands, or is of a kind that is
+            not converted.
     """
-    with _decoded(path, max_pixels) as (image, _):
-        return _to_rgb(image)
+    with _faults(path):
+        try:
+            with _opened(path, max_pixels) as image:
+                if not isinstance(image, TiffImageFile) or _keeps_bands(image, channels):
+                    _load(image)
+                    return _to_channels(image, channels)
+        except UnidentifiedImageError:
+            if not is_tiff(path):
+                raise
+        return read_bands(path, channels=channels, max_pixels=max_pixels)
 
 
 def read_mask(path: Path, mode: MaskMode, classes: Sequence[ClassEntry], *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -66,11 +87,16 @@ def read_mask(path: Path, mode: MaskMode, classes: Sequence[ClassEntry], *, max_
         max_pixels: As for images.
 
     Raises:
-        DataError: If the file cannot be read whole or does not fit the mode.
+        FileFault: If the file cannot be read whole or does not fit the mode.
     """
-    with _decoded(path, max_pixels) as (image, raw_mode):
+    with _faults(path), _opened(path, max_pixels) as image:
+        raw_mode = _raw_mode(image)
+        _load(image)
         if image.format in ("JPEG", "MPO"):
-            raise _RefusedError("a JPEG changes values on saving and cannot hold labels")
+            raise RefusedError("unsupported", "a JPEG changes values on saving and cannot hold labels")
+        if isinstance(image, TiffImageFile) and not _keeps_bands(image, 3):
+            kinds = "a mask has one band of labels, or red, green and blue of 8 bits"
+            raise RefusedError("colour_mask", f"its {_band_count(image)} bands are no mask: {kinds}")
         if mode == "binary":
             return _look_up(_to_rgb(image), _BLACK_WHITE, "is neither black nor white; mask_mode 'index' reads labels")
         if mode == "rgb":
@@ -79,47 +105,70 @@ def read_mask(path: Path, mode: MaskMode, classes: Sequence[ClassEntry], *, max_
         return _labels(image, raw_mode, mode)
 
 
-class _RefusedError(Exception):
-    """A reason without the path; never leaves this module."""
+def visible(image: Pixels) -> Pixels:
+    """Return uint8 ``(H, W, 3)`` to look at: one or two channels as grey, the first three of more."""
+    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
 @contextmanager
-def _decoded(path: Path, max_pixels: int) -> Iterator[tuple[Image.Image, str]]:
-    """Yield the upright image and the layout of its values in the file; faults inside become a DataError."""
+def _faults(path: Path) -> Iterator[None]:
+    """Turn whatever is raised while a file is read into a FileFault."""
     try:
-        with _open(path) as image:
-            _check_header(image, max_pixels)
-            raw_mode = _raw_mode(image)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            yield image, raw_mode
-    except _RefusedError as error:
-        raise DataError(f"{path}: {error}") from None
+        _check_file(path)
+        yield
+    except RefusedError as error:
+        raise FileFault(Finding(error.kind, str(path), str(error))) from None
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        reason = "the file is empty" if empty else f"not an image, or none of the formats {', '.join(FORMATS)}"
-        raise DataError(f"{path}: {reason}") from error
+        reason = f"not an image, or none of the formats {', '.join(FORMATS)}"
+        raise FileFault(Finding("unreadable", str(path), reason)) from error
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: {error.strerror}") from error
-        raise DataError(f"{path}: the file is truncated or damaged ({error})") from error
+        system = isinstance(error, OSError) and error.strerror
+        reason = str(system or f"the file is truncated or damaged ({error})")
+        raise FileFault(Finding("unreadable", str(path), reason)) from error
 
 
-def _open(path: Path) -> Image.Image:
-    """Read the header without Pillow's own limit, which is lower and warns from half of it on."""
-    with _opening:
+def _check_file(path: Path) -> None:
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        return  # opening it gives the system's reason
+    if not stat.S_ISREG(status.st_mode):
+        # A pipe would be waited for.
+        raise RefusedError("unreadable", "it is not a regular file")
+    if status.st_size == 0:
+        raise RefusedError("unreadable", "the file is empty")
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Yield an image of which the header is read and found good."""
+    # Where Pillow is given the path, it maps the file and mistakes the width for the height of a TIFF on its side.
+    with path.open("rb") as file:
+        with _without_limit(), quiet():
+            image = Image.open(file, formats=FORMATS)
+        check_pixels(image.width, image.height, max_pixels)
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            check_frames(getattr(image, "n_frames", 2))
+        yield image
+
+
+@contextmanager
+def _without_limit() -> Iterator[None]:
+    """Suspend Pillow's own limit on pixels, which is lower and warns from half of it on."""
+    with _limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=FORMATS)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_header(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise _RefusedError(f"{image.width}x{image.height} pixels are more than the limit of {max_pixels:,}")
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise _RefusedError(f"it has {getattr(image, 'n_frames', 2)} frames or pages; only single images are read")
+def _load(image: Image.Image) -> None:
+    """Decode the image whole and turn it upright."""
+    if isinstance(image, TiffImageFile):
+        with _without_limit():
+            image.load_prepare()  # asks for the limit once more
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -128,28 +177,75 @@ def _raw_mode(image: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
+def _keeps_bands(image: TiffImageFile, channels: int) -> bool:
+    """Say whether Pillow reads a TIFF without a loss beside the alpha that RGB drops."""
+    tags, bands = image.tag_v2, _band_count(image)
+    # It takes the first plane for all, unless the planes are the bytes of red, green and blue.
+    if bands > 1 and tags.get(_PLANES, 1) != 1 and (tags.get(_PHOTOMETRIC) != 2 or max(tags.get(_BITS, (1,))) != 8):
+        return False
+    if channels in (1, 3):
+        return bands <= 4
+    # Pillow divides colours by an alpha that they were multiplied with.
+    return channels == 4 and _raw_mode(image) == "RGBA"
+
+
+def _band_count(image: TiffImageFile) -> int:
+    count: int = image.tag_v2.get(_BANDS, 1)
+    return count
+
+
+def _to_channels(image: Image.Image, channels: int) -> Pixels:
+    if channels == 3:
+        return _to_rgb(image)
+    if channels == 1:
+        return _to_grey(image)
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    elif image.mode in ("CMYK", "YCbCr"):
+        image = image.convert("RGB")
+    check_bands(len(image.getbands()), channels)
+    return np.array(image)
+
+
 def _to_rgb(image: Image.Image) -> Pixels:
-    # Pillow opens PPM files of more than 8 bits as "I", scaled to 16.
-    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format == "PPM"):
-        grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+    if _is_sixteen_bit(image):
+        return np.repeat(to_bytes(np.asarray(image).astype(np.uint16))[..., None], 3, axis=2)
     if image.mode not in _TO_RGB:
-        raise _RefusedError(f"images of Pillow's mode {image.mode!r} are not converted; save it as 8- or 16-bit")
+        raise RefusedError(
+            "unsupported", f"images of Pillow's mode {image.mode!r} are not converted; save it as 8- or 16-bit"
+        )
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _to_grey(image: Image.Image) -> Pixels:
+    if _is_sixteen_bit(image):
+        return to_bytes(np.asarray(image).astype(np.uint16))[..., None]
+    if image.mode in ("1", "L", "LA"):
+        return np.array(image.convert("L"))[..., None]
+    return np.array(Image.fromarray(_to_rgb(image)).convert("L"))[..., None]
+
+
+def _is_sixteen_bit(image: Image.Image) -> bool:
+    # Pillow opens PPM files of more than 8 bits as "I", scaled to 16.
+    return image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format == "PPM")
 
 
 def _labels(image: Image.Image, raw_mode: str, mode: MaskMode) -> Pixels:
     if image.mode == "LA":
         image = image.getchannel("L")
     if image.mode not in _LABELS:
-        raise _RefusedError(f"a colour mask ({image.mode}) where labels are expected; mask_mode 'rgb' reads colours")
+        raise RefusedError(
+            "colour_mask", f"a colour mask ({image.mode}) where labels are expected; mask_mode 'rgb' reads colours"
+        )
     if mode == "palette" and image.mode != "P":
-        raise _RefusedError(f"it has no palette ({image.mode}); mask_mode 'index' reads its values")
+        raise RefusedError("unsupported", f"it has no palette ({image.mode}); mask_mode 'index' reads its values")
     values = np.array(image)
     if values.dtype not in (np.uint8, np.bool_) and not 0 <= values.min() <= values.max() <= 255:
-        raise _RefusedError(f"it holds values from {values.min()} to {values.max()}, but labels are 0 to 255")
+        raise RefusedError(
+            "label_outside_classes", f"it holds values from {values.min()} to {values.max()}, but labels are 0 to 255"
+        )
     labels: Pixels = values.astype(np.uint8, copy=False) // np.uint8(_SPREAD.get(raw_mode, 1))
     return labels
 
@@ -164,7 +260,7 @@ def _look_up(rgb: Pixels, colors: Sequence[tuple[int, int, int]], complaint: str
     wrong = known[labels] != codes
     if wrong.any():
         red, green, blue = rgb[wrong][0].tolist()
-        raise _RefusedError(f"the colour ({red}, {green}, {blue}) {complaint}")
+        raise RefusedError("unknown_colour", f"the colour ({red}, {green}, {blue}) {complaint}")
     return labels
 
 

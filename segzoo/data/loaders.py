@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
+from math import prod
 from typing import NamedTuple
 
 import cv2
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from segzoo.data.cache import DecodedCache, make_cache
 from segzoo.data.draws import derive_seed
+from segzoo.data.plan import Key, Plan
+from segzoo.data.processes import forks
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, resize
-from segzoo.data.workers import WorkerLoader, as_is
+from segzoo.data.workers import Allocate, WorkerLoader
 from segzoo.errors import DataError, RecipeError
-
-Key = tuple[int, int]
-"""Epoch and position in the split: all that an augmentation depends on, beside the seed."""
 
 
 class Batch(NamedTuple):
     """Training samples of one size.
 
     Args:
-        images: uint8 ``(N, 3, H, W)``, RGB.
+        images: uint8 ``(N, C, H, W)``.
         masks: uint8 ``(N, H, W)``.
         names: The samples' names.
     """
@@ -42,7 +42,7 @@ class EvalBatch(NamedTuple):
     """Samples to be scored.
 
     Args:
-        images: uint8 ``(N, 3, H, W)``, RGB.
+        images: uint8 ``(N, C, H, W)``.
         masks: uint8 ``(H, W)`` each, in the files' own resolution.
         names: The samples' names.
     """
@@ -50,67 +50,6 @@ class EvalBatch(NamedTuple):
     images: Tensor
     masks: tuple[Tensor, ...]
     names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which samples each step trains on; every epoch has its own order.
-
-    A last step that is not full is left out of its epoch, so that no odd batch meets a batch norm. Fewer samples
-    than a step are one step.
-
-    Args:
-        num_samples: Samples in the split.
-        batch_size: Samples in a batch.
-        seed: Decides the order together with the epoch.
-        accumulate: Batches in a step.
-
-    Raises:
-        ValueError: If there are no samples, a batch has none, or a step has no batch.
-    """
-
-    num_samples: int
-    batch_size: int
-    seed: int
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.num_samples, self.batch_size, self.accumulate) < 1:
-            raise ValueError(
-                "num_samples, batch_size and accumulate must be at least 1, got "
-                f"{self.num_samples}, {self.batch_size} and {self.accumulate}"
-            )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        return max(self.num_samples // (self.batch_size * self.accumulate), 1)
-
-    @property
-    def batches_per_step(self) -> int:
-        """Batches in every step."""
-        return len(self.batches(0))
-
-    def keys(self, step: int) -> list[Key]:
-        """Return the epoch, from 0, and the position of each sample of a step, from 0."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        size = self.batch_size * self.accumulate
-        return [(epoch, index) for index in self._order(epoch)[position * size : (position + 1) * size]]
-
-    def batches(self, step: int) -> list[list[Key]]:
-        """Return the keys of a step, batch by batch."""
-        keys = self.keys(step)
-        return [keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)]
-
-    def _order(self, epoch: int) -> list[int]:
-        return _permutation(derive_seed(self.seed, "order", epoch), self.num_samples)
-
-
-# Two, because workers are asked for the next epoch's batches before the last ones of this epoch are trained.
-@lru_cache(maxsize=2)
-def _permutation(seed: int, length: int) -> list[int]:
-    order: list[int] = np.random.default_rng(seed).permutation(length).tolist()
-    return order
 
 
 def train_loader(
@@ -124,8 +63,11 @@ def train_loader(
     stop: int,
     workers: int,
     pin_memory: bool,
+    cache_bytes: int | None = None,
 ) -> DataLoader[Batch]:
     """Return the batches of the steps from ``start`` up to ``stop``, across epochs, so that workers never restart.
+
+    Decoded samples are kept in memory where there is plenty of it; batches do not depend on that.
 
     Iterating it raises DataError where a file can no longer be read or the sizes in a batch differ, RecipeError where
     an augmentation does not fit an image, RuntimeError where a worker died or hangs.
@@ -140,9 +82,43 @@ def train_loader(
         stop: The step after the last one.
         workers: Processes that load; 0 loads in this one.
         pin_memory: Whether batches lie in page-locked memory, for faster copies to a GPU.
+        cache_bytes: Bytes that decoded samples may take; None is a share of the memory available.
+
+    Raises:
+        DataError: As iterating it does, where workers load: the size of a batch is seen on the first sample.
+        RecipeError: Likewise.
     """
-    load = _LoadTraining(source, source.splits[split], transform, seed)
-    return WorkerLoader(load, _Steps(plan, start, stop), as_is, workers=workers, pin_memory=pin_memory)
+    samples = source.splits[split]
+    # Only samples that are met again are worth keeping, and only where it is one memory.
+    pays = stop - start > plan.steps_per_epoch and (not workers or forks())
+    cache = make_cache(len(samples), capacity=cache_bytes) if pays else None
+    load = _LoadTraining(source, samples, transform, seed, cache)
+    return WorkerLoader(
+        load,
+        _Steps(plan, start, stop),
+        _batch,
+        workers=workers,
+        pin_memory=pin_memory,
+        batch_bytes=load.measure(plan.batches(start)[0]) if workers and start < stop else 0,
+    )
+
+
+def try_first_batch(source: Source, split: str, transform: TrainTransform, plan: Plan, *, seed: int) -> None:
+    """Load the batch of the first step and drop it, so that what is wrong with it is told before a run begins.
+
+    Args:
+        source: The data.
+        split: The split to train on.
+        transform: As :func:`train_loader` takes it.
+        plan: The samples of each step.
+        seed: The recipe's seed.
+
+    Raises:
+        DataError: If a file cannot be read, or the sizes in the batch differ.
+        RecipeError: If an augmentation does not fit an image.
+    """
+    load = _LoadTraining(source, source.splits[split], transform, seed, None)
+    load(plan.batches(0)[0], lambda size: np.empty(size, np.uint8))
 
 
 def eval_loader(
@@ -169,7 +145,9 @@ def eval_loader(
     samples = source.splits[split][:limit]
     positions = range(len(samples))
     keys = [list(positions[first : first + batch_size]) for first in positions[::batch_size]]
-    return WorkerLoader(_LoadEvaluation(source, samples, image_size), keys, _unpack, workers=workers, pin_memory=False)
+    return WorkerLoader(
+        _LoadEvaluation(source, samples, image_size), keys, _eval_batch, workers=workers, pin_memory=False
+    )
 
 
 class _Steps:
@@ -186,36 +164,74 @@ class _Steps:
         return len(self._steps) * self._plan.batches_per_step
 
 
+class _Layout(NamedTuple):
+    """What tells the bytes of a batch apart: all images come first, then mask after mask.
+
+    Args:
+        names: The samples' names.
+        image: Channels, height and width of every image.
+        masks: Height and width of each mask.
+    """
+
+    names: tuple[str, ...]
+    image: tuple[int, ...]
+    masks: tuple[tuple[int, ...], ...]
+
+    @property
+    def image_bytes(self) -> int:
+        """How many bytes the images take."""
+        return len(self.names) * prod(self.image)
+
+
 @dataclass(frozen=True)
 class _LoadTraining:
     source: Source
     samples: Sequence[Sample]
     transform: TrainTransform
     seed: int
+    cache: DecodedCache | None
 
-    def __call__(self, keys: Sequence[Key]) -> Batch:
+    def __call__(self, keys: Sequence[Key], allocate: Allocate) -> _Layout:
         names = tuple(self.samples[index].name for _, index in keys)
-        images, masks = zip(*map(self._augmented, keys), strict=True)
-        _refuse_sizes(images, names, "train.batch_size")
-        return Batch(_stack(images), torch.from_numpy(np.stack(masks)), names)
+        image, mask = self._augmented(keys[0])
+        layout = _Layout(names, (image.shape[2], *image.shape[:2]), (mask.shape,) * len(keys))
+        memory = allocate(len(keys) * (image.size + mask.size))
+        images = memory[: layout.image_bytes].reshape(-1, *layout.image)
+        masks = memory[layout.image_bytes :].reshape(-1, *mask.shape)
+        for place, key in enumerate(keys):
+            if place:
+                image, mask = self._augmented(key)
+                _refuse_sizes((images[0].shape[1:], image.shape), (names[0], names[place]), "train.batch_size")
+            # While it is still warm it is copied fastest.
+            cv2.split(image, list(images[place]))
+            masks[place] = mask
+        return layout
+
+    def measure(self, keys: Sequence[Key]) -> int:
+        """Return the bytes of a batch, judged by its first sample."""
+        image, mask = self._augmented(keys[0])
+        return len(keys) * (image.size + mask.size)
 
     def _augmented(self, key: Key) -> tuple[Pixels, Pixels]:
         epoch, index = key
-        sample = self.samples[index]
-        image, mask = self.source.read(sample)
+        image, mask = self._prepared(index)
         try:
             return self.transform(image, mask, seed=derive_seed(self.seed, "augment", epoch, index))
         except RecipeError as error:
-            raise RecipeError(f"{sample.name}: {error}") from error
+            raise RecipeError(f"{self.samples[index].name}: {error}") from error
+
+    def _prepared(self, index: int) -> tuple[Pixels, Pixels]:
+        found = None if self.cache is None else self.cache.find(index)
+        if found is None:
+            found = self.transform.prepare(*self.source.read(self.samples[index]))
+            if self.cache is not None:
+                self.cache.keep(index, *found)
+        return found
 
 
-class _Packed(NamedTuple):
-    """An EvalBatch on its way from a worker: each tensor takes a file descriptor, so the masks travel as one."""
-
-    images: Tensor
-    labels: Tensor
-    shapes: tuple[tuple[int, ...], ...]
-    names: tuple[str, ...]
+def _batch(data: Tensor, layout: _Layout) -> Batch:
+    images, masks = data[: layout.image_bytes], data[layout.image_bytes :]
+    return Batch(images.view(-1, *layout.image), masks.view(-1, *layout.masks[0]), layout.names)
 
 
 @dataclass(frozen=True)
@@ -224,35 +240,32 @@ class _LoadEvaluation:
     samples: Sequence[Sample]
     image_size: tuple[int, int] | None
 
-    def __call__(self, keys: Sequence[int]) -> _Packed:
+    def __call__(self, keys: Sequence[int], allocate: Allocate) -> _Layout:
         samples = [self.samples[index] for index in keys]
         images, masks = zip(*map(self.source.read, samples), strict=True)
         names = tuple(sample.name for sample in samples)
         if self.image_size is not None:
             images = tuple(resize(image, None, self.image_size)[0] for image in images)
-        _refuse_sizes(images, names, "eval.batch_size")
-        labels = torch.from_numpy(np.concatenate([mask.ravel() for mask in masks]))
-        return _Packed(_stack(images), labels, tuple(mask.shape for mask in masks), names)
+        _refuse_sizes([image.shape for image in images], names, "eval.batch_size")
+        height, width, channels = images[0].shape
+        layout = _Layout(names, (channels, height, width), tuple(mask.shape for mask in masks))
+        memory = allocate(sum(part.size for part in (*images, *masks)))
+        for image, planes in zip(images, memory[: layout.image_bytes].reshape(-1, *layout.image), strict=True):
+            cv2.split(image, list(planes))
+        np.concatenate([mask.ravel() for mask in masks], out=memory[layout.image_bytes :])
+        return layout
 
 
-def _unpack(packed: _Packed) -> EvalBatch:
-    parts = torch.split(packed.labels, [height * width for height, width in packed.shapes])
-    masks = tuple(part.view(shape) for part, shape in zip(parts, packed.shapes, strict=True))
-    return EvalBatch(packed.images, masks, packed.names)
+def _eval_batch(data: Tensor, layout: _Layout) -> EvalBatch:
+    images, labels = data[: layout.image_bytes], data[layout.image_bytes :]
+    parts = torch.split(labels, [prod(shape) for shape in layout.masks])
+    masks = tuple(part.view(shape) for part, shape in zip(parts, layout.masks, strict=True))
+    return EvalBatch(images.view(-1, *layout.image), masks, layout.names)
 
 
-def _stack(images: Sequence[Pixels]) -> Tensor:
-    """Turn images ``(H, W, 3)`` into one contiguous tensor ``(N, 3, H, W)``."""
-    height, width, channels = images[0].shape
-    stacked = np.empty((len(images), channels, height, width), np.uint8)
-    for image, planes in zip(images, stacked, strict=True):
-        cv2.split(image, list(planes))
-    return torch.from_numpy(stacked)
-
-
-def _refuse_sizes(images: Sequence[Pixels], names: Sequence[str], key: str) -> None:
+def _refuse_sizes(shapes: Sequence[tuple[int, ...]], names: Sequence[str], key: str) -> None:
     # One name for each size.
-    sizes = {f"{image.shape[0]}x{image.shape[1]}": name for image, name in zip(images, names, strict=True)}
+    sizes = {f"{shape[0]}x{shape[1]}": name for shape, name in zip(shapes, names, strict=True)}
     if len(sizes) > 1:
         found = ", ".join(f"{name} {size}" for size, name in list(sizes.items())[:2])
         raise DataError(f"images of different sizes in a batch ({found}): set data.image_size, or {key} 1")

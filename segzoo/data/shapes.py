@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from segzoo.data.classes import SHAPES, classes_of
 from segzoo.data.draws import derive_seed
 from segzoo.data.source import Pixels, Sample
+from segzoo.errors import RecipeError
 from segzoo.recipe.data import ClassEntry, ShapesData
 
 REVISION = 1
@@ -56,10 +57,12 @@ class ShapesSource:
     Args:
         data: The recipe's section.
         seed: The recipe's seed.
+        in_channels: Channels of the images: 3, or 1 for grey ones.
     """
 
     data: ShapesData
     seed: int
+    in_channels: int = 3
 
     @property
     def classes(self) -> tuple[ClassEntry, ...]:
@@ -82,27 +85,33 @@ class ShapesSource:
     @property
     def settings(self) -> str:
         """JSON of what decides a scene, its name apart."""
-        return json.dumps([REVISION, self.seed, self.data.size, self.data.num_classes, self.data.ignore_index])
+        drawn = [REVISION, self.seed, self.data.size, self.data.num_classes, self.data.ignore_index]
+        return json.dumps([*drawn, self.in_channels])
 
     def read(self, sample: Sample) -> tuple[Pixels, Pixels]:
         """Draw the scene of a sample."""
         split = sample.name.rpartition("-")[0]
-        return draw_scene(
+        image, mask = draw_scene(
             derive_seed(self.seed, "shapes", split, sample.number),
             size=self.data.size,
             num_classes=self.data.num_classes,
             ignore_index=self.data.ignore_index,
         )
+        if self.in_channels == 1:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
+        return image, mask
 
 
-def open_shapes(data: ShapesData, *, seed: int) -> ShapesSource:
+def open_shapes(data: ShapesData, *, seed: int, in_channels: int = 3) -> ShapesSource:
     """Return the scenes of a ``shapes`` section.
 
     Raises:
-        RecipeError: If ``ignore_index`` is the label of a class.
+        RecipeError: If ``ignore_index`` is the label of a class, or images have neither 1 nor 3 channels.
     """
     classes_of(data)
-    return ShapesSource(data, seed)
+    if in_channels not in (1, 3):
+        raise RecipeError(f"model.in_channels {in_channels}: shapes are drawn in colour (3) or in grey (1)")
+    return ShapesSource(data, seed, in_channels)
 
 
 def draw_scene(seed: int, *, size: tuple[int, int], num_classes: int, ignore_index: int) -> tuple[Pixels, Pixels]:

@@ -11,11 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.data.draws import derive_seed
-from segzoo.errors import DataError, NotAvailable
-from segzoo.recipe.data import CamvidData, ClassEntry, DataSection, FolderData, ShapesData, VocData
+from segzoo.data.findings import Finding
+from segzoo.errors import DataError
+from segzoo.recipe.data import (
+    Ade20kData,
+    CamvidData,
+    CityscapesData,
+    ClassEntry,
+    DataSection,
+    FolderData,
+    OxfordPetsData,
+    ShapesData,
+    VocData,
+)
 
 Pixels = NDArray[np.uint8]
-"""An image ``(H, W, 3)`` in RGB, or a mask ``(H, W)`` of labels."""
+"""An image ``(H, W, C)``, or a mask ``(H, W)`` of labels."""
 
 NAMED_FAULTS = 20
 """How many files a message lists by name."""
@@ -58,7 +69,7 @@ class Source(Protocol):
         """JSON of everything but the files that decides what :meth:`read` returns: a part of cache keys."""
 
     def read(self, sample: Sample) -> tuple[Pixels, Pixels]:
-        """Return the image, uint8 ``(H, W, 3)`` in RGB, and the mask, uint8 ``(H, W)``.
+        """Return the image, uint8 ``(H, W, C)``, three channels being RGB, and the mask, uint8 ``(H, W)``.
 
         Labels are as the file has them, ignored ones apart: one outside the classes is found by the scan, and so is
         a mask of another size than its image.
@@ -68,34 +79,71 @@ class Source(Protocol):
         """
 
 
-def open_source(data: DataSection, *, seed: int) -> Source:
+def open_source(data: DataSection, *, seed: int, in_channels: int = 3) -> Source:
     """Find the files of a recipe's ``data`` section, or set up what draws them.
 
     Args:
         data: The section; a format's own keys are typed by its class.
         seed: The recipe's seed; it draws fractional splits and scenes.
+        in_channels: Channels of the images.
 
     Raises:
         DataError: If the folder is missing, a file lacks its partner, or a split is empty.
         DownloadError: If the data had to be fetched and could not be.
-        NotAvailable: If this version does not read the format.
+        RecipeError: If the format has no images of so many channels.
+    """
+    source, findings = list_source(data, seed=seed, in_channels=in_channels)
+    if findings:
+        raise DataError(
+            f"{len(findings)} files are no pair of an image and a mask:\n{name_some(list(map(str, findings)))}"
+        )
+    refuse_empty(source.splits, getattr(data, "root", data.format))
+    return source
+
+
+def list_source(data: DataSection, *, seed: int, in_channels: int = 3) -> tuple[Source, tuple[Finding, ...]]:
+    """Return the source of a recipe's ``data`` section, which holds all whole pairs, and the files that are in none.
+
+    Args:
+        data: The section.
+        seed: The recipe's seed.
+        in_channels: Channels of the images.
+
+    Raises:
+        DataError: If the folder or a split is missing.
+        DownloadError: If the data had to be fetched and could not be.
+        RecipeError: If the format has no images of so many channels.
     """
     # The formats build on this module, so they are imported where one is chosen.
     match data:
         case ShapesData():
             from segzoo.data.shapes import open_shapes
 
-            return open_shapes(data, seed=seed)
-        case FolderData() | CamvidData():
-            from segzoo.data.formats.folder import open_folder
+            return open_shapes(data, seed=seed, in_channels=in_channels), ()
+        case FolderData():
+            from segzoo.data.formats.folder import list_folder
 
-            return open_folder(data, seed=seed)
+            return list_folder(data, seed=seed, in_channels=in_channels)
+        case CamvidData():
+            from segzoo.data.formats.camvid import list_camvid
+
+            return list_camvid(data, seed=seed, in_channels=in_channels)
         case VocData():
-            from segzoo.data.formats.voc import open_voc
+            from segzoo.data.formats.voc import list_voc
 
-            return open_voc(data, seed=seed)
-        case _:
-            raise NotAvailable(f"data.format {data.format!r}")
+            return list_voc(data, seed=seed, in_channels=in_channels)
+        case OxfordPetsData():
+            from segzoo.data.formats.oxford_pets import list_oxford_pets
+
+            return list_oxford_pets(data, seed=seed, in_channels=in_channels)
+        case CityscapesData():
+            from segzoo.data.formats.cityscapes import list_cityscapes
+
+            return list_cityscapes(data, seed=seed, in_channels=in_channels)
+        case Ade20kData():
+            from segzoo.data.formats.ade20k import list_ade20k
+
+            return list_ade20k(data, seed=seed, in_channels=in_channels)
 
 
 def draw_splits(

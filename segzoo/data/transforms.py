@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -29,19 +29,28 @@ def resize(image: Pixels, mask: Mask, size: tuple[int, int]) -> tuple[Pixels, Ma
     """Bring an image and its mask to a height and width; what has that size already is returned as it is.
 
     Args:
-        image: uint8 ``(H, W, 3)``: averaged over areas where it shrinks, else interpolated linearly.
+        image: uint8 ``(H, W, C)``: averaged over areas where it shrinks, else interpolated linearly.
         mask: uint8 ``(H, W)``, or None: takes the nearest label.
         size: Height and width.
     """
     height, width = size
     if image.shape[:2] != size:
-        shrinks = height <= image.shape[0] and width <= image.shape[1]
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = cv2.resize(image, (width, height), interpolation=interpolation)  # type: ignore[assignment]
+        image = _resize_image(image, height, width)
     if mask is not None and mask.shape != size:
         # The plain nearest takes corners of pixels, half a pixel off from what images show.
         mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[assignment]
     return image, mask
+
+
+def _resize_image(image: Pixels, height: int, width: int) -> Pixels:
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    # OpenCV averages areas of at most four channels, and drops the axis of a single one.
+    parts = [
+        cv2.resize(part, (width, height), interpolation=interpolation).reshape(height, width, -1)
+        for part in np.split(image, range(4, image.shape[2], 4), axis=2)
+    ]
+    return cast(Pixels, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,21 @@ class TrainTransform:
     image_size: tuple[int, int] | None
     crops: bool
 
+    def prepare(self, image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:
+        """Do what comes before anything random: doing it once is as good as doing it for every augmentation."""
+        if self.image_size is None or self.crops:
+            return image, mask
+        return resize(image, mask, self.image_size)
+
     def __call__(self, image: Pixels, mask: Pixels, *, seed: int) -> tuple[Pixels, Pixels]:
-        """Map uint8 ``(H, W, 3)`` and ``(H, W)`` to the same types; equal seeds give equal results.
+        """Map uint8 ``(H, W, C)`` and ``(H, W)``, prepared or not, to the same types.
+
+        Equal seeds give equal results.
 
         Raises:
             RecipeError: If a transform cannot act on the image, such as a crop on a smaller one.
         """
-        if self.image_size is not None and not self.crops:
-            image, mask = resize(image, mask, self.image_size)
+        image, mask = self.prepare(image, mask)
         if self.compose is not None:
             image, mask = self._augment(self.compose, image, mask, seed)
         if self.image_size is not None:
@@ -81,9 +97,15 @@ class TrainTransform:
         try:
             result = compose(image=image, mask=mask)
         except Exception as error:  # each transform has its own way to refuse an image
-            raise RecipeError(f"augment fails on an image of {image.shape[0]}x{image.shape[1]}: {error}") from error
-        # Some transforms return int32.
-        return result["image"], result["mask"].astype(np.uint8, copy=False)
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise RecipeError(f"augment fails on an image of {_describe(image)}: {reason}") from error
+        # A single channel may come without its axis, and some transforms return int32.
+        return np.atleast_3d(result["image"]), result["mask"].astype(np.uint8, copy=False)
+
+
+def _describe(image: Pixels) -> str:
+    height, width, channels = image.shape
+    return f"{height}x{width} pixels and {channels} channel{'' if channels == 1 else 's'}"
 
 
 def build_augmentation(

@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
-import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from segzoo.data.processes import forks, init_worker
+from segzoo.data.slots import Bytes, Slots
 from segzoo.errors import SegzooError
 
 WORKER_TIMEOUT_S = 120
 """Workers that give no batch for so long hang."""
 
+Allocate = Callable[[int], Bytes]
+
 T = TypeVar("T")
+
+
+class Load(Protocol):
+    """Loads the batch of some keys. It is pickled where workers are not forked."""
+
+    def __call__(self, keys: Sequence[Any], allocate: Allocate, /) -> Any:  # noqa: ANN401 - the batch's own layout
+        """Ask once for the memory of the batch's bytes, fill it, and return what tells them apart."""
+
+
+class Keys(Protocol):
+    """The keys of each batch."""
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        """Yield the keys of one batch after the other."""
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+
+
+class Request(NamedTuple):
+    """What a worker is asked for.
+
+    Args:
+        keys: The keys of a batch.
+        slot: Where its bytes may be laid; None where no slot is free or there are none.
+    """
+
+    keys: Sequence[Any]
+    slot: int | None
+
+
+class Sent(NamedTuple):
+    """What comes back; the bytes of a batch come in one piece, as each tensor takes a file descriptor.
+
+    Args:
+        layout: What ``load`` returned.
+        data: The bytes; None where they lie in the slot.
+        slot: The slot of the request.
+        length: How many bytes of the slot are filled.
+    """
+
+    layout: Any
+    data: Tensor | None
+    slot: int | None
+    length: int
 
 
 class BatchSet(Dataset[Any]):
@@ -29,17 +76,36 @@ class BatchSet(Dataset[Any]):
     torch would raise a worker's exception anew with its traceback inside the message.
 
     Args:
-        load: Maps the keys of a batch to the batch. It is pickled where workers are not forked.
+        load: Loads a batch.
     """
 
-    def __init__(self, load: Callable[[Sequence[Any]], Any]) -> None:
+    def __init__(self, load: Load) -> None:
         self._load = load
+        self.slots: Slots | None = None
 
-    def __getitems__(self, keys: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever load returns
+    def __getitems__(self, request: Request) -> Sent | SegzooError:
+        memory = _Memory(None if self.slots is None or request.slot is None else self.slots.memory(request.slot))
         try:
-            return self._load(keys)
+            layout = self._load(request.keys, memory.allocate)
         except SegzooError as error:
             return error
+        return Sent(layout, memory.fresh, request.slot, memory.length)
+
+
+class _Memory:
+    """The memory of one batch: a slot where it fits, else fresh."""
+
+    def __init__(self, slot: Bytes | None) -> None:
+        self._slot = slot
+        self.fresh: Tensor | None = None
+        self.length = 0
+
+    def allocate(self, size: int) -> Bytes:
+        self.length = size
+        if self._slot is not None and size <= self._slot.size:
+            return self._slot[:size]
+        self.fresh = torch.empty(size, dtype=torch.uint8)
+        return cast(Bytes, self.fresh.numpy())
 
 
 class WorkerLoader(DataLoader[T], Generic[T]):
@@ -49,47 +115,54 @@ class WorkerLoader(DataLoader[T], Generic[T]):
     if a worker died or hangs.
 
     Args:
-        load: Maps the keys of a batch to something that can be sent between processes.
+        load: Loads the batch of some keys.
         keys: The keys of each batch.
-        finish: Makes the batch of what ``load`` returned, in the process that iterates.
-        workers: Processes that load; 0 loads in this one.
+        finish: Makes the batch of its bytes and what ``load`` returned, in the process that iterates.
+        workers: Processes that load, as far as there are batches for them; 0 loads in this one.
         pin_memory: Whether batches lie in page-locked memory.
+        batch_bytes: Bytes of most batches, for which workers get memory that is used again; larger ones, and all
+            where it is 0, are sent as torch sends them.
     """
 
     def __init__(
         self,
-        load: Callable[[Sequence[Any]], Any],
-        keys: Iterable[list[Any]],
-        finish: Callable[[Any], T],
+        load: Load,
+        keys: Keys,
+        finish: Callable[[Tensor, Any], T],
         *,
         workers: int,
         pin_memory: bool,
+        batch_bytes: int = 0,
     ) -> None:
+        workers = min(workers, len(keys))
         self._finish = finish
+        self._pin = pin_memory
+        self._batch_bytes = batch_bytes if workers and forks() else 0
+        self._batches = BatchSet(load)
         super().__init__(
-            BatchSet(load),
-            batch_sampler=keys,
+            self._batches,
+            batch_sampler=_Requests(keys, self._batches),  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=as_is,
-            pin_memory=pin_memory,
-            worker_init_fn=_init_worker,
+            collate_fn=_as_is,
+            worker_init_fn=init_worker,
             generator=torch.Generator(),  # else each iterator would draw from the global one
         )
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
+        self._batches.slots = self._make_slots()
         with _signals_blocked():
             batches = super().__iter__()
         workers = getattr(batches, "_workers", ())
-        batch = None
+        sent = None
         try:
             while True:
                 with _killed_when_late(workers):
-                    batch = next(batches, None)
-                if batch is None:
+                    sent = next(batches, None)
+                if sent is None:
                     return
-                if isinstance(batch, SegzooError):
-                    raise batch
-                yield self._finish(batch)
+                if isinstance(sent, SegzooError):
+                    raise sent
+                yield self._receive(cast(Sent, sent))
         except (RuntimeError, OSError, EOFError) as error:
             if not workers:
                 raise
@@ -100,12 +173,46 @@ class WorkerLoader(DataLoader[T], Generic[T]):
             raise RuntimeError(f"DataLoader worker lost: {error}") from error
         finally:
             # A traceback keeps this frame; it must not keep the workers.
-            del batches, batch
+            del batches, sent
+
+    def _make_slots(self) -> Slots | None:
+        """Return memory for the batches that workers prepare, the one at hand, and the one before it."""
+        if not self._batch_bytes:
+            return None
+        with suppress(OSError, OverflowError):
+            return Slots(self.num_workers * (self.prefetch_factor or 1) + 2, self._batch_bytes)
+        return None
+
+    def _receive(self, sent: Sent) -> T:
+        data, slots = sent.data, self._batches.slots
+        if slots is not None and sent.slot is not None:
+            if data is None:
+                data = slots.lend(sent.slot, sent.length)
+            else:
+                slots.release(sent.slot)
+        data = cast(Tensor, data)
+        return self._finish(data.pin_memory() if self._pin else data, sent.layout)
 
 
-def as_is(batch: Any) -> Any:  # noqa: ANN401 - any batch
-    """Return the batch: it is whole already."""
-    return batch
+class _Requests:
+    """The keys of each batch, with a slot that is free at the time."""
+
+    def __init__(self, keys: Keys, batches: BatchSet) -> None:
+        self._keys = keys
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Request]:
+        slots = self._batches.slots
+        for keys in self._keys:
+            yield Request(keys, None if slots is None else slots.claim())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def _as_is(sent: Any) -> Any:  # noqa: ANN401 - torch's signature
+    """Return what came: it is a whole batch already."""
+    return sent
 
 
 @contextmanager
@@ -146,20 +253,3 @@ def _kill(workers: Sequence[BaseProcess]) -> None:
         with suppress(RuntimeError):
             worker.kill()
             worker.join()
-
-
-def _init_worker(worker: int) -> None:
-    """Use one core, and end when the training process says so."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        threading.Thread(target=_obey_parent, args=(os.getppid(),), daemon=True).start()
-    else:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
-
-
-def _obey_parent(parent: int) -> None:
-    """Exit on a SIGTERM of the training process, and of no other: multiprocessing sends one when Python ends."""
-    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != parent:
-        pass
-    os._exit(0)

@@ -13,6 +13,17 @@ from segzoo.errors import RecipeError, did_you_mean
 from segzoo.messages import MAX_PROBLEMS
 from segzoo.recipe.schema import AugmentEntry
 
+ANY_CHANNELS = 5
+"""In the table of channels it stands for itself and all above: beyond four, OpenCV is given channels in parts."""
+
+FILLS_ANY_CHANNELS = frozenset({"CoarseDropout", "Erasing", "GridDropout", "XYMasking"})
+"""Transforms whose ``fill`` may be a list however many channels there are."""
+
+FILLS_FIRST_CHANNEL = frozenset(
+    {"ElasticTransform", "GridDistortion", "OpticalDistortion", "Perspective", "PiecewiseAffine", "ThinPlateSpline"}
+)
+"""Transforms that fill the other channels with 0 where ``fill`` is a number."""
+
 
 class Transform(NamedTuple):
     """The arguments of one transform, ``p`` among them; ``transforms`` marks one that is made of others."""
@@ -27,41 +38,54 @@ class Transform(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What a recipe may write under ``augment``, and why it may not write the rest of albumentations."""
+    """What a recipe may write under ``augment``, and why it may not write the rest of albumentations.
+
+    ``channels`` holds the numbers of channels that suit a transform, for those that not all suit.
+    """
 
     transforms: dict[str, Transform]
     refused: dict[str, str]
     refused_arguments: dict[str, str]
+    channels: dict[str, tuple[int, ...]]
 
 
 @cache
 def augmentation_table() -> Table:
-    """Return the committed table; ``tests/tables.py`` writes it from the installed albumentations."""
-    content = json.loads(resources.files("segzoo.catalog").joinpath("augmentations.json").read_text("utf-8"))
+    """Return the committed tables; scripts in ``tests`` write them from the installed albumentations."""
+    content, channels = (
+        json.loads(resources.files("segzoo.catalog").joinpath(f"{name}.json").read_text("utf-8"))
+        for name in ("augmentations", "augmentation_channels")
+    )
     transforms = {
         name: Transform(frozenset(entry["required"]), frozenset(entry["optional"]))
         for name, entry in content["transforms"].items()
     }
-    return Table(transforms, content["refused"], content["refused_arguments"])
+    suited = {name: tuple(counts) for name, counts in channels.items()}
+    return Table(transforms, content["refused"], content["refused_arguments"], suited)
 
 
-def check_augment(entries: Sequence[AugmentEntry]) -> None:
+def check_augment(entries: Sequence[AugmentEntry], *, in_channels: int | None = None) -> None:
     """Check the names of transforms and of their arguments; values are checked when the transforms are built.
+
+    Args:
+        entries: The ``augment`` section.
+        in_channels: Channels of the images, which not every transform and not every ``fill`` suits; None where they
+            have been checked already.
 
     Raises:
         RecipeError: One line for each of the first faults, with its path in the recipe and the nearest valid name.
     """
-    faults = list(islice(_faults_of_all(entries, "augment"), MAX_PROBLEMS))
+    faults = list(islice(_faults_of_all(entries, "augment", in_channels), MAX_PROBLEMS))
     if faults:
         raise RecipeError("\n".join(faults))
 
 
-def _faults_of_all(entries: Sequence[AugmentEntry], path: str) -> Iterator[str]:
+def _faults_of_all(entries: Sequence[AugmentEntry], path: str, in_channels: int | None) -> Iterator[str]:
     for index, entry in enumerate(entries):
-        yield from _faults(entry, f"{path}.{index}")
+        yield from _faults(entry, f"{path}.{index}", in_channels)
 
 
-def _faults(entry: AugmentEntry, path: str) -> Iterator[str]:
+def _faults(entry: AugmentEntry, path: str, in_channels: int | None) -> Iterator[str]:
     table = augmentation_table()
     if entry.name in table.refused:
         yield f"{path}.name: {entry.name!r} cannot be used: {table.refused[entry.name]}"
@@ -69,7 +93,9 @@ def _faults(entry: AugmentEntry, path: str) -> Iterator[str]:
         yield f"{path}.name: no transform named {entry.name!r}.{did_you_mean(entry.name, table.transforms)}"
     else:
         yield from _argument_faults(entry, path)
-    yield from _faults_of_all(entry.transforms or (), f"{path}.transforms")
+        if in_channels is not None:
+            yield from _channel_faults(entry, path, in_channels)
+    yield from _faults_of_all(entry.transforms or (), f"{path}.transforms", in_channels)
 
 
 def _argument_faults(entry: AugmentEntry, path: str) -> Iterator[str]:
@@ -85,6 +111,33 @@ def _argument_faults(entry: AugmentEntry, path: str) -> Iterator[str]:
         yield f"{path}: {entry.name} needs {name!r}"
     if entry.name == "SomeOf" and entry.transforms:
         yield from _count_faults(entry, path)
+
+
+def _channel_faults(entry: AugmentEntry, path: str, in_channels: int) -> Iterator[str]:
+    suited = augmentation_table().channels.get(entry.name)
+    if suited is not None and min(in_channels, ANY_CHANNELS) not in suited:
+        *others, last = ["more" if count == ANY_CHANNELS else str(count) for count in suited]
+        counts = f"{', '.join(others)} or {last}" if others else last
+        yield f"{path}.name: {entry.name!r} acts on images of {counts} channels, but model.in_channels is {in_channels}"
+    fill = (entry.model_extra or {}).get("fill")
+    if fill is not None and (reason := _misfit(entry.name, fill, in_channels)):
+        yield f"{path}.fill: {reason}"
+
+
+def _misfit(name: str, fill: object, in_channels: int) -> str | None:
+    """Say why a ``fill`` would not fill every channel as it says; albumentations does not."""
+    few = in_channels < ANY_CHANNELS
+    if isinstance(fill, list) and name != "CropAndPad":  # there it is a range to draw from
+        if len(fill) != in_channels:
+            return f"has {len(fill)} values, but model.in_channels is {in_channels}; give one for each channel"
+        if not few and name not in FILLS_ANY_CHANNELS:
+            return f"{name} takes a list for up to 4 channels; give one number for all of them"
+    if isinstance(fill, int | float) and fill and in_channels > 1 and name in FILLS_FIRST_CHANNEL:
+        way = f"give a list of {in_channels}" if few else "leave it out"
+        return f"{name} fills the first channel with a number and the others with 0; {way}"
+    if isinstance(fill, str) and fill.startswith("inpaint") and in_channels != 3:
+        return f"{fill!r} paints images of 3 channels, but model.in_channels is {in_channels}"
+    return None
 
 
 def _given(entry: AugmentEntry) -> set[str]:

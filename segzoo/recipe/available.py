@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from segzoo.errors import NotAvailable
 from segzoo.recipe.schema import Recipe
 
-FORMATS = ("shapes", "folder", "camvid", "voc")
 STRATEGIES = ("scratch", "finetune", "frozen_encoder")
 
 
@@ -24,15 +23,11 @@ def check_available(recipe: Recipe) -> None:
 
 def _missing(recipe: Recipe) -> Iterator[str]:
     choices = [
-        ("data.format", recipe.data.format, FORMATS),
         ("transfer.strategy", recipe.transfer.strategy, STRATEGIES),
     ]
     for path, value, built in choices:
         if value not in built:
             yield f"{path} {value!r}"
-    # Data is read as RGB.
-    if recipe.model.in_channels != 3:
-        yield f"model.in_channels {recipe.model.in_channels}"
     unused = {
         "transfer": (recipe.transfer, ("tap", "views", "cache")),
         "train": (recipe.train, ("sync_batchnorm",)),

@@ -13,6 +13,8 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 SplitFraction = Annotated[float, Field(gt=0, le=1)]
 Splits = dict[str, SplitFraction] | dict[str, str]
 
+SPLITS = "Split name to a fraction of all images, drawn by train.seed, or to an official split."
+
 MAX_CLASSES = 255
 """Masks are bytes and one value is the ignored one."""
 
@@ -46,7 +48,7 @@ class _Folder(_Data):
     ignore_labels: tuple[Byte, ...] = Field(default=(), description="Labels in the masks that become ignore_index.")
     splits: Splits = Field(
         default={"train": "train", "val": "val"},
-        description="Split name to a fraction of all images, drawn by train.seed, or to an official split.",
+        description=SPLITS,
     )
 
     @property
@@ -109,17 +111,19 @@ class FolderData(_Folder):
 
 
 class CamvidData(_Folder):
-    """CamVid as ``<root>/<split>/{images,masks}`` with indices 0 to 10 and void 11."""
+    """CamVid, 11 classes: ``<root>/<split>/{images,masks}`` with indices and void 11, or with its own 32 colours."""
 
     format: Literal["camvid"] = "camvid"
     root: str = "data/camvid"
 
 
-class _Fetched(_Folder):
+class Fetched(_Folder):
+    """What can be fetched."""
+
     download: bool = Field(default=False, description="Fetch the data into root where it is missing.")
 
 
-class VocData(_Fetched):
+class VocData(Fetched):
     """PASCAL VOC segmentation."""
 
     format: Literal["voc"] = "voc"
@@ -127,15 +131,16 @@ class VocData(_Fetched):
     year: Literal["2007", "2012"] = "2012"
 
 
-class OxfordPetsData(_Fetched):
+class OxfordPetsData(Fetched):
     """Oxford-IIIT Pets, trimaps as three classes."""
 
     format: Literal["oxford_pets"] = "oxford_pets"
     root: str = "data/oxford_pets"
+    splits: Splits = Field(default={"train": "trainval", "val": "test"}, description=SPLITS)
 
 
 class CityscapesData(_Folder):
-    """Cityscapes, 19 training classes."""
+    """Cityscapes, the 19 classes that its benchmark scores."""
 
     format: Literal["cityscapes"] = "cityscapes"
     root: str = "data/cityscapes"
@@ -146,6 +151,7 @@ class Ade20kData(_Folder):
 
     format: Literal["ade20k"] = "ade20k"
     root: str = "data/ade20k"
+    splits: Splits = Field(default={"train": "training", "val": "validation"}, description=SPLITS)
 
 
 DataSection = Annotated[

@@ -36,7 +36,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     data = apply_overrides(parse_recipe(_read(path), str(path)), overrides)
     try:
         recipe = Recipe.model_validate_json(json.dumps(data))
-        check_augment(recipe.augment)
+        check_augment(recipe.augment, in_channels=recipe.model.in_channels)
     except ValidationError as error:
         raise RecipeError(_with_file(path, explain(error, Recipe, data))) from None
     except RecipeError as error:

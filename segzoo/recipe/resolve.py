@@ -8,6 +8,7 @@ from packaging.requirements import InvalidRequirement
 
 from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
 from segzoo.pretrained import Identity, find_source
+from segzoo.recipe.augment import check_augment
 from segzoo.recipe.available import check_available
 from segzoo.recipe.consistency import check_consistency
 from segzoo.recipe.schema import Recipe
@@ -78,6 +79,7 @@ def _weights(recipe: Recipe, identity: Identity) -> str | None:
 
 
 def _check_fit(recipe: Recipe, spec: ModelSpec) -> None:
+    check_augment(recipe.augment, in_channels=recipe.model.in_channels)
     size = recipe.data.image_size
     if size is not None and min(size) < spec.input.min_size:
         raise RecipeError(

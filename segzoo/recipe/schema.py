@@ -244,7 +244,9 @@ class TrainSection(Frozen):
     aux_weight: Positive | None = Field(
         default=None, description="Weight of auxiliary outputs, for models that have any."
     )
-    workers: int = Field(default=0, ge=0, description="Processes that load data; 0 loads in the training process.")
+    workers: int | None = Field(
+        default=None, ge=0, description="Processes that load data; 0 loads in the training process, null chooses."
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; null takes all cores of the process.")
     seed: int = Field(default=0, ge=0, lt=2**63)
     deterministic: bool = Field(default=False, description="Ask torch for deterministic kernels on GPUs too.")

@@ -29,8 +29,7 @@ def onnx_export(subject: Subject) -> None:
         require_onnx()
     except MissingDistribution as error:
         raise SkippedCheck(str(error)) from None
-    for package in PACKAGES:
-        importlib.import_module(package)  # once here, not again in every child
+    _warm_up()
     height, width = subject.sized(SIDE, SIDE + 32)
     fixed = subject.refined.fixed_export_dims
     other = (1, height + 33 * ("height" not in fixed), width + 35 * ("width" not in fixed))
@@ -39,6 +38,15 @@ def onnx_export(subject: Subject) -> None:
         path = Path(folder) / "model.onnx"
         work = functools.partial(_export_and_compare, subject.model, path, dynamic, (height, width), other)
         run_apart(work, timeout_s=TIMEOUT_S)
+
+
+@functools.cache
+def _warm_up() -> None:
+    """Load what exporting needs, by exporting one layer: once here, not again in every child."""
+    for package in PACKAGES:
+        importlib.import_module(package)
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(nn.Conv2d(1, 1, 1), Path(folder) / "layer.onnx", in_channels=1, size=(2, 2))
 
 
 def _export_and_compare(model: nn.Module, path: Path, dynamic: list[str], size: tuple[int, int], other: Shape) -> None:

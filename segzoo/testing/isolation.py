@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -51,6 +52,7 @@ def run_apart(work: Callable[[], None], *, timeout_s: float) -> None:
 
 def _child(work: Callable[[], None], sender: Connection, said: IO[bytes]) -> None:
     torch.set_num_threads(1)  # threads of the parent do not exist here
+    gc.disable()  # the process ends before that would pay
     faulthandler.disable()  # the parent tells of a crash
     for descriptor in (1, 2):
         os.dup2(said.fileno(), descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -82,11 +81,7 @@ def check_model(model: str | ModelSpec, *, quick: bool = False, only: Sequence[s
     """
     checks = select(quick=quick, only=only)
     subject = subject_of(model)
-    report = Report(subject.id, tuple(_judge(check, subject) for check in checks))
-    del subject
-    if not quick:
-        gc.collect()  # a frozen network refers to itself, and some are large
-    return report
+    return Report(subject.id, tuple(_judge(check, subject) for check in checks))
 
 
 def _judge(check: Check, subject: Subject) -> Row:

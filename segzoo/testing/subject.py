@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import TypeVar, cast
 
 import torch
 from pydantic import BaseModel
@@ -16,6 +17,8 @@ from segzoo.errors import PluginError
 from segzoo.plugins import default_registry
 from segzoo.registry import BUILTIN, LOCAL, Entry, validate_params
 from segzoo.spec import ModelSpec
+
+T = TypeVar("T")
 
 CLASSES = 2
 SIDE = 64
@@ -45,6 +48,7 @@ class Subject:
         self.id = id
         self.module = module
         self._on_meta: dict[tuple[int, int], nn.Module] = {}
+        self._known: dict[Callable[[Subject], object], object] = {}
 
     @cached_property
     def params(self) -> BaseModel:
@@ -69,6 +73,12 @@ class Subject:
     def copy(self) -> nn.Module:
         """Return a network in training mode that a check may change."""
         return copy.deepcopy(self.model).train()
+
+    def once(self, compute: Callable[[Subject], T]) -> T:
+        """Return what ``compute`` finds out about this model; it runs for the first check that asks."""
+        if compute not in self._known:
+            self._known[compute] = compute(self)
+        return cast("T", self._known[compute])
 
     def on_meta(self, *, in_channels: int = 3, num_classes: int = CLASSES) -> nn.Module:
         """Return a network in evaluation mode on the meta device, where nothing is computed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,8 +47,7 @@ class _Shelf:
     def subject(self, spec: ModelSpec) -> Subject:
         """Return the subject of a spec."""
         if self._subject is None or self._subject.spec is not spec:
-            self._subject = None
-            gc.collect()
+            self._subject = None  # lets the networks go before the next are built
             self._subject = subject_of(spec)
         return self._subject
 

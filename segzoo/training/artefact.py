@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from segzoo.data.normalise import channel_statistics
 from segzoo.files import sha256_bytes, write_atomic
 from segzoo.recipe import Recipe, recipe_sha256
 from segzoo.recipe.data import ClassEntry
@@ -45,6 +46,7 @@ def write_model(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     weights = save(tensors)
     write_atomic(folder / WEIGHTS, weights)
+    mean, std = channel_statistics(spec.input, recipe.model.in_channels)
     description = {
         "schema_version": SCHEMA_VERSION,
         "id": recipe.model.name,
@@ -55,8 +57,8 @@ def write_model(
         "classes": [entry.model_dump(mode="json") for entry in classes],
         "palette": [list(entry.color or (0, 0, 0)) for entry in classes],
         "ignore_index": recipe.data.ignore_index,
-        "mean": list(spec.input.mean),
-        "std": list(spec.input.std),
+        "mean": list(mean),
+        "std": list(std),
         "image_size": recipe.data.image_size,
         "metrics": dict(metrics),
         "provenance": {
@@ -67,4 +69,16 @@ def write_model(
             "torch": torch.__version__,
         },
     }
-    write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _write_description(folder / DESCRIPTION, description)
+
+
+def add_scores(folder: Path, scores: Mapping[str, Any]) -> None:
+    """Add to the metrics in the description of the weights in a run's ``model`` folder."""
+    path = folder / DESCRIPTION
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["metrics"] |= scores
+    _write_description(path, description)
+
+
+def _write_description(path: Path, description: Mapping[str, Any]) -> None:
+    write_atomic(path, json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

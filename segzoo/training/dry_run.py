@@ -6,7 +6,7 @@ import logging
 
 from segzoo.errors import MissingDataError
 from segzoo.recipe import Recipe
-from segzoo.recipe.data import VocData
+from segzoo.recipe.data import Fetched
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,10 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     build_augmentation(recipe.augment, ignore_index=recipe.data.ignore_index, image_size=recipe.data.image_size)
     # Some encoders cannot be built on the meta device, all can be moved there.
     model = build_from_spec(spec, params, num_classes=len(classes), in_channels=recipe.model.in_channels).to("meta")
-    offline = {"download": False} if isinstance(recipe.data, VocData) else {}
+    offline = {"download": False} if isinstance(recipe.data, Fetched) else {}
     try:
-        open_source(recipe.data.model_copy(update=offline), seed=recipe.train.seed)
+        data = recipe.data.model_copy(update=offline)
+        open_source(data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
     except MissingDataError as error:
         logger.warning("the data is not there yet: %s", error)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from segzoo.files import write_atomic
-from segzoo.metrics import mean_dice, mean_iou, per_class_iou, pixel_accuracy
+from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pixel_accuracy
 from segzoo.training.artefact import write_model
 from segzoo.training.evaluation import Evaluation
 from segzoo.training.figures import learning_frame
 from segzoo.training.parts import Parts
+from segzoo.training.scores import finite
 
 PREVIEWS = 21
 """Validation images whose predictions the animation shows."""
@@ -49,13 +49,14 @@ def epoch_row(
     scores: dict[str, Any] = dict.fromkeys(("val_loss", "mean_iou", "pixel_accuracy", "mean_dice"))
     per_class: dict[str, float | None] = {}
     if score is not None:
+        counts = class_counts(score.matrix)
         scores = {
             "val_loss": score.loss,
-            "mean_iou": _finite(mean_iou(score.matrix)),
-            "pixel_accuracy": _finite(pixel_accuracy(score.matrix)),
-            "mean_dice": _finite(mean_dice(score.matrix)),
+            "mean_iou": finite(float(mean_iou(counts))),
+            "pixel_accuracy": finite(float(pixel_accuracy(counts))),
+            "mean_dice": finite(float(mean_dice(counts))),
         }
-        per_class = dict(zip(names, map(_finite, per_class_iou(score.matrix).tolist()), strict=True))
+        per_class = dict(zip(names, map(finite, iou(counts).tolist()), strict=True))
     return {
         "epoch": epoch,
         "step": step,
@@ -90,17 +91,19 @@ def write_best(
         spec=parts.spec,
         classes=parts.source.classes,
         metrics={
-            "split": parts.recipe.eval.split,
-            "images": score.images,
-            "reduction": "one confusion matrix over the split",
-            "resolution": "original mask resolution",
-            "ignore_index": parts.source.ignore_index,
             **{key: row[key] for key in kept},
             "absent_classes": [name for name, value in row["per_class_iou"].items() if value is None],
+            "passport": passport_of(parts, score.images).model_dump(mode="json"),
         },
         provenance={"data_fingerprint": parts.fingerprint, "pretrained": parts.pretrained, **environment},
     )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def passport_of(parts: Parts, images: int) -> Passport:
+    """Return what a run's scores are taken on, and how."""
+    return Passport(
+        split=parts.recipe.eval.split,
+        images=images,
+        ignore_index=parts.source.ignore_index,
+        image_size=parts.recipe.data.image_size,
+    )

@@ -12,6 +12,20 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segzoo.data.loaders import EvalBatch
 from segzoo.losses import WeightedSum
+from segzoo.metrics import boundary_f1
+
+
+@dataclass(frozen=True)
+class Details:
+    """The scores of each image.
+
+    Args:
+        counts: Right, true and predicted pixels of each class, int64 ``(N, 3, C)`` on the CPU.
+        boundary: Boundary F1 of each class, float64 ``(N, C)``; NaN where the image has none of a class.
+    """
+
+    counts: Tensor
+    boundary: Tensor
 
 
 @dataclass(frozen=True)
@@ -23,12 +37,14 @@ class Evaluation:
         loss: The recipe's loss over all pixels of the split; None where it is not finite.
         images: How many images were scored.
         predictions: Labels, uint8 ``(H, W)``, of the first images.
+        details: What is known of each image, where it was asked for.
     """
 
     matrix: Tensor
     loss: float | None
     images: int
     predictions: tuple[Tensor, ...]
+    details: Details | None = None
 
 
 class Stopped(Exception):  # noqa: N818 - a wish that was granted, no error
@@ -44,18 +60,20 @@ def evaluate(
     loss: WeightedSum,
     device: torch.device,
     keep: int = 0,
+    detail: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Score every image of ``batches``, none twice and none padded.
 
     Args:
-        predict: Maps uint8 images ``(N, 3, H, W)`` to float32 logits ``(N, C, H, W)``, in evaluation mode.
+        predict: Maps uint8 images ``(N, C, H, W)`` to float32 logits ``(N, C, H, W)``, in evaluation mode.
         batches: The split.
         num_classes: Classes of the logits.
         ignore_index: Label that is not scored.
         loss: The recipe's loss.
         device: Where the logits are.
         keep: How many predictions to keep.
+        detail: Whether to score each image for itself, and its outlines, which takes longer.
         should_stop: Asked before each batch.
 
     Raises:
@@ -64,6 +82,8 @@ def evaluate(
     matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
     sums: list[Tensor] | None = None
     kept: list[Tensor] = []
+    counts: list[Tensor] = []
+    boundary: list[Tensor] = []
     images = 0
     precise = torch.float32 if device.type == "mps" else torch.float64
     with torch.inference_mode():
@@ -77,12 +97,31 @@ def evaluate(
                 matrix.update(labels, target)
                 added = [part_sums.to(precise) for part_sums in loss.sums(part, target)]
                 sums = added if sums is None else [total + more for total, more in zip(sums, added, strict=True)]
+                for label, true in zip(labels, target, strict=True) if detail else ():
+                    counts.append(count_image(label, true, num_classes=num_classes, ignore_index=ignore_index))
+                    boundary.append(boundary_f1(label, true, num_classes=num_classes, ignore_index=ignore_index))
                 kept.extend(label.to("cpu", torch.uint8) for label in labels[: max(keep - len(kept), 0)])
             images += len(batch.masks)
         value = float(loss.value(sums)) if sums is not None else None
         if value is not None and not torch.isfinite(torch.tensor(value)):
             value = None
-        return Evaluation(matrix.compute().cpu(), value, images, tuple(kept))
+        details = Details(torch.stack(counts), torch.stack(boundary)) if counts else None
+        return Evaluation(matrix.compute().cpu(), value, images, tuple(kept), details)
+
+
+def count_image(predicted: Tensor, target: Tensor, *, num_classes: int, ignore_index: int) -> Tensor:
+    """Return the counts of one image, int64 ``(3, C)`` on the CPU: right, true and predicted pixels of each class.
+
+    Args:
+        predicted: Labels ``(H, W)``.
+        target: Labels ``(H, W)``.
+        num_classes: Number of classes.
+        ignore_index: Label in ``target`` that is not counted.
+    """
+    valid = target != ignore_index
+    true, found = target[valid], predicted[valid]
+    columns = (true[true == found], true, found)
+    return torch.stack([torch.bincount(column, minlength=num_classes) for column in columns]).cpu()
 
 
 def _at_mask_resolution(logits: Tensor, masks: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:

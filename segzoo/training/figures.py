@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segzoo.data.images import visible
 from segzoo.files import write_atomic
 
 Mask = NDArray[np.uint8]
@@ -107,7 +108,7 @@ def draw_samples(
 
     Args:
         path: The PNG file to write.
-        images: RGB images ``(H, W, 3)`` in 0 to 255; each may have its own size.
+        images: Images ``(H, W, channels)`` in 0 to 255; each may have its own size.
         targets: Class indices ``(H, W)``; ``ignore_index`` is drawn as stripes.
         predictions: Class indices ``(H, W)``.
         palette: RGB colours ``(C, 3)`` in 0 to 255.
@@ -117,7 +118,7 @@ def draw_samples(
     table = _table(palette)
     rows = []
     for image, target, prediction in zip(images, targets, predictions, strict=True):
-        photo = Image.fromarray(image)
+        photo = Image.fromarray(visible(image))
         thumbnail = photo.resize(_fit(photo.size, (SAMPLE_WIDTH, SAMPLE_WIDTH)), Image.Resampling.LANCZOS)
         masks = (_paint(mask, table, ignore_index, thumbnail.size) for mask in (target, prediction))
         rows.append([thumbnail, *masks])

@@ -13,7 +13,9 @@ from segzoo.environment import collect
 from segzoo.errors import Interrupted, NotAvailable, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
-from segzoo.training.rundir import RunDirectory, RunRecord, Status, is_complete, now, open_run
+from segzoo.training.claim import open_run
+from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
+from segzoo.training.same_run import is_complete
 from segzoo.training.signals import StopRequest, stop_on_signals
 from segzoo.training.verify import KILL, KilledAtStep
 

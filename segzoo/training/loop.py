@@ -112,7 +112,7 @@ class Trainer:
             seed=parts.recipe.train.seed,
             start=state.step,
             stop=parts.total_steps,
-            workers=parts.recipe.train.workers,
+            workers=parts.workers,
             pin_memory=parts.device.type == "cuda",
         )
         with show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display:
@@ -256,8 +256,8 @@ class Trainer:
             return None
         return self.evaluate(keep=PREVIEWS)
 
-    def evaluate(self, *, keep: int, limit: int | None = None) -> Evaluation:
-        """Score the evaluation split, or its first ``limit`` images, with the weights at hand.
+    def evaluate(self, *, keep: int, detail: bool = False) -> Evaluation:
+        """Score the evaluation split with the weights at hand; with ``detail`` each image, and outlines, as well.
 
         Raises:
             Stopped: If a signal came.
@@ -268,8 +268,7 @@ class Trainer:
             recipe.eval.split,
             image_size=recipe.data.image_size,
             batch_size=recipe.eval.batch_size or recipe.train.batch_size,
-            workers=recipe.train.workers,
-            limit=limit,
+            workers=parts.workers,
         )
         return evaluate(
             parts.scorer,
@@ -279,6 +278,7 @@ class Trainer:
             loss=parts.loss,
             device=parts.device,
             keep=keep,
+            detail=detail,
             should_stop=lambda: bool(self.stop),
         )
 

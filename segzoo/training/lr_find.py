@@ -95,7 +95,7 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
             seed=recipe.train.seed,
             start=0,
             stop=steps,
-            workers=recipe.train.workers,
+            workers=parts.workers,
             pin_memory=chosen.type == "cuda",
         )
     )

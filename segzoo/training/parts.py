@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from segzoo.data.loaders import Plan
+from segzoo.data.plan import Plan
 from segzoo.data.source import Source
 from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
@@ -38,6 +38,7 @@ class Parts:
     scorer: Predictor
     transform: TrainTransform
     plan: Plan
+    workers: int
     device: torch.device
 
     @property

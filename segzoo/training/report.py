@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from segzoo.files import write_atomic
+from segzoo.metrics import Passport
 from segzoo.page import UNKNOWN, count, data_uri, decimal, duration, millions, percent, render
 
 FIGURES = ("curves.png", "confusion.png", "samples.png", "learning.gif")
-REDUCTION = "one confusion matrix over the split"
-RESOLUTION = "original mask resolution"
 
 STATES = {
     "running": "This page was written while the run was going on.",
@@ -25,6 +26,13 @@ STATES = {
     "interrupted": "A signal stopped the run; the same command with --resume goes on with it.",
     "failed": "The run failed; what it wrote before is kept.",
     "unknown": "run.json does not tell how the run went.",
+}
+
+CLASS_COLUMNS = {"accuracy": "accuracy", "Dice": "dice", "boundary F1": "boundary_f1"}
+FURTHER = {
+    "mean_class_accuracy": "Mean class accuracy",
+    "frequency_weighted_iou": "Frequency-weighted IoU",
+    "boundary_f1": "Boundary F1",
 }
 
 Fact = tuple[str, str]
@@ -41,11 +49,19 @@ class Card:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class of the table; ``color`` is CSS, ``iou`` is None for a class that occurs nowhere."""
+    """One class of the table.
+
+    Args:
+        name: The class.
+        color: Its colour in CSS.
+        iou: Its IoU; None for a class that occurs nowhere.
+        cells: Its other scores, where the run has ended and they are known.
+    """
 
     name: str
     color: str | None
     iou: str | None
+    cells: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,27 +95,19 @@ class Files:
         """Return names and colours of the classes, where they are known."""
         return self.model.get("classes") or self._section("data").get("classes") or []
 
-    def split(self) -> str:
-        """Return the split that is scored."""
-        return self.saved_metrics().get("split") or self._section("eval").get("split") or UNKNOWN
-
-    def ignore_index(self) -> int | None:
-        """Return the label that is not scored."""
-        saved = self.saved_metrics()
-        return saved["ignore_index"] if "ignore_index" in saved else self._section("data").get("ignore_index")
-
-    def image_size(self) -> list[int] | None:
-        """Return height and width in pixels that the network sees; None is each image's own."""
-        return self._section("data").get("image_size")
-
     def epochs(self) -> int | None:
         """Return how many epochs the recipe asks for."""
         return self._section("train").get("epochs")
 
-    def images(self, split: str) -> int | None:
-        """Return the number of images in a split."""
-        counts = (self.run.get("data") or {}).get("images") or {}
-        return self.saved_metrics().get("images") or counts.get(split)
+    def passport(self) -> Passport | None:
+        """Return what the scores are taken on, as recorded with the weights or as the recipe says; None if unknown."""
+        split, data = self._section("eval").get("split", "val"), self._section("data")
+        images = ((self.run.get("data") or {}).get("images") or {}).get(split)
+        planned = {"split": split, "images": images, **{key: data.get(key) for key in ("ignore_index", "image_size")}}
+        try:
+            return Passport.model_validate_json(json.dumps(self.saved_metrics().get("passport") or planned))
+        except ValidationError:
+            return None
 
     def _section(self, name: str) -> Mapping[str, Any]:
         return self.recipe.get(name) or {}
@@ -126,7 +134,8 @@ def write_report(folder: Path) -> Path:
         state=STATES.get(status, STATES["unknown"]),
         error=files.run.get("error"),
         cards=cards(files),
-        passport=passport(files),
+        passport=files.passport(),
+        class_columns=CLASS_COLUMNS if any(row.cells for row in classes) else (),
         saved=_describe_saved(files),
         classes=classes,
         absent=_describe_absent(classes),
@@ -161,33 +170,43 @@ def cards(files: Files) -> list[Card]:
     parameters = files.run.get("parameters")
     seconds = files.run.get("train_seconds") or sum(row.get("seconds") or 0 for row in files.rows)
     return [
-        Card("Best mIoU", percent(best.get("mean_iou")), epoch),
-        Card("Pixel accuracy", percent(best.get("pixel_accuracy")), same),
-        Card("Mean Dice", percent(best.get("mean_dice")), same),
+        Card("Best mIoU", percent(best.get("mean_iou")), _join(epoch, _interval(files, "mean_iou"))),
+        Card("Pixel accuracy", percent(best.get("pixel_accuracy")), _interval(files, "pixel_accuracy") or same),
+        Card("Mean Dice", percent(best.get("mean_dice")), _interval(files, "mean_dice") or same),
+        *_further_cards(files),
         Card("Parameters", millions(parameters), count(parameters)),
         Card("Training time", duration(seconds), files.run.get("device_name") or files.run.get("device") or UNKNOWN),
     ]
 
 
-def passport(files: Files) -> list[Fact]:
-    """Return what the scores were taken on, and how."""
-    saved, split, size, ignored = files.saved_metrics(), files.split(), files.image_size(), files.ignore_index()
-    return [
-        ("split", split),
-        ("images", count(files.images(split))),
-        ("reduction", saved.get("reduction", REDUCTION)),
-        ("resolution", saved.get("resolution", RESOLUTION)),
-        ("network input", f"height {size[0]}, width {size[1]} pixels" if size else "each image's own size"),
-        ("ignored label", UNKNOWN if ignored is None else str(ignored)),
-        ("absent classes", "left out of the means"),
-    ]
-
-
 def class_rows(files: Files) -> list[ClassRow]:
-    """Return the IoU of each class in the best epoch."""
+    """Return the scores of each class in the best epoch."""
     colors = {entry["name"]: entry.get("color") for entry in files.classes()}
     ious: Mapping[str, float | None] = files.best().get("per_class_iou") or {}
-    return [ClassRow(name, _css(colors.get(name)), None if iou is None else percent(iou)) for name, iou in ious.items()]
+    details: Mapping[str, Mapping[str, Any]] = files.saved_metrics().get("per_class") or {}
+    rows = []
+    for name, iou in ious.items():
+        known = details.get(name)
+        scores = tuple(percent(known.get(key)) for key in CLASS_COLUMNS.values()) if known else ()
+        cells = (*scores, count(known.get("pixels"))) if known else ()
+        rows.append(ClassRow(name, _css(colors.get(name)), None if iou is None else percent(iou), cells))
+    return rows
+
+
+def _interval(files: Files, name: str) -> str:
+    """Return the interval of a score of the saved weights; nothing where it is not known."""
+    low, high = (files.saved_metrics().get("intervals") or {}).get(name) or (None, None)
+    return f"{percent(low)} to {percent(high)}" if low is not None and high is not None else ""
+
+
+def _further_cards(files: Files) -> list[Card]:
+    """Return the scores that are taken once, when the run has ended."""
+    scores = files.saved_metrics().get("scores") or {}
+    return [
+        Card(label, percent(scores[name]), _interval(files, name))
+        for name, label in FURTHER.items()
+        if scores.get(name) is not None
+    ]
 
 
 def environment(run: Mapping[str, Any]) -> list[Fact]:

@@ -12,8 +12,11 @@ from torch import nn
 
 from segzoo.build import build_from_spec
 from segzoo.data.draws import derive_seed
-from segzoo.data.loaders import Plan
-from segzoo.data.normalise import Normalise
+from segzoo.data.formats.files import after_scan
+from segzoo.data.loaders import try_first_batch
+from segzoo.data.normalise import Normalise, channel_statistics
+from segzoo.data.plan import Plan
+from segzoo.data.processes import choose_workers
 from segzoo.data.scan import ScanReport, scan
 from segzoo.data.source import Source, open_source
 from segzoo.data.transforms import build_augmentation
@@ -26,9 +29,11 @@ from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
+from segzoo.training.artefact import add_scores
 from segzoo.training.average import WeightAverage
 from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.device import choose_device, device_name, set_threads
+from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Predictor
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
@@ -36,6 +41,7 @@ from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
 from segzoo.training.preflight import check_batch_norm
 from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord
+from segzoo.training.scores import describe_briefly, describe_scores
 from segzoo.training.signals import StopRequest
 from segzoo.weights import load_pretrained
 
@@ -75,6 +81,7 @@ def train_run(
     )
     found = {
         "threads": threads,
+        "workers": parts.workers,
         "device": str(chosen),
         "device_name": device_name(chosen),
         "data": DataRecord(fingerprint=report.fingerprint, images=report.images),
@@ -82,6 +89,7 @@ def train_run(
         "weights": parts.pretrained,
     }
     run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
+    run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
     trainer = Trainer(parts, run, stop, environment)
     saved = load_checkpoint(run.checkpoints)
     if saved is None:
@@ -108,15 +116,17 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     spec = spec.refined(params)
-    source = open_source(recipe.data, seed=recipe.train.seed)
+    source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
     transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
     class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
     _check_class_weights(class_weights, source)
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
     report = scan(source, splits, num_classes=len(source.classes))
+    source = after_scan(source)
     _check_classes_occur(recipe, source, report)
     train = recipe.train
     plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate)
+    try_first_batch(source, "train", transform, plan, seed=train.seed)
     model, pretrained = _build_model(recipe, spec, params, source)
     if min(map(len, plan.batches(0))) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
@@ -125,7 +135,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     layout = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
     average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
-    normalise = Normalise(spec.input.mean, spec.input.std).to(device)
+    normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels)).to(device)
     predictor = _predictor(model, normalise, recipe, device)
     parts = Parts(
         recipe=recipe,
@@ -148,19 +158,25 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
         scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
         transform=transform,
         plan=plan,
+        workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu"),
         device=device,
     )
     return parts, report
 
 
 def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
-    """Draw curves, confusion matrix, samples and animation of a finished run."""
+    """Draw curves, confusion matrix, samples and animation of a finished run, and score its best weights in detail."""
     source, recipe = trainer.parts.source, trainer.parts.recipe
     draw_curves(run.figures / "curves.png", run.rows())
     if trainer.state.best is not None:
         draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), trainer.parts.names)
         trainer.load_best()
-        score = trainer.evaluate(keep=SAMPLES, limit=SAMPLES)
+        score = trainer.evaluate(keep=SAMPLES, detail=True)
+        if score.details is not None:
+            found = describe_scores(score.details, trainer.parts.names)
+            add_scores(run.model, found)
+            passport = passport_of(trainer.parts, score.images)
+            logger.info("best epoch: %s (%s)", describe_briefly(found), passport.line)
         pairs = [source.read(sample) for sample in source.splits[recipe.eval.split][:SAMPLES]]
         draw_samples(
             run.figures / "samples.png",

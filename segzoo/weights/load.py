@@ -31,8 +31,8 @@ def load_pretrained(
         classes: Names of the model's classes by label, where they are known.
 
     Raises:
-        UnknownName: If it looks like a tag and is none.
-        UsageFault: If a local file or run cannot be read or does not fit; it names the tensor and both shapes.
+        UsageFault: If there is no such tag, file or run, or a local one cannot be read or does not fit; it names the
+            tensor and both shapes.
         DownloadError: If something cannot be fetched, or what was fetched cannot be read or does not fit.
     """
     found = open_source(identity, find_source(identity, weights))

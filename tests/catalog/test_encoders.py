@@ -14,10 +14,13 @@ from segzoo.catalog import encoders
 from segzoo.catalog.encoders import (
     encoder_input,
     encoder_weights,
+    every_encoder,
+    every_vision_transformer,
     find_encoder,
     find_vision_transformer,
     names_of_encoders,
     pretrained,
+    weight_variants,
 )
 
 
@@ -161,6 +164,24 @@ def test_encoders_that_meet_a_condition() -> None:
 
     assert re.fullmatch(r"resnet18, resnet34, (\w+, ){4}\.\.\. \(\d+ in all\)", every)
     assert f"({len(SMP['encoders']) + len(TIMM['encoders'])} in all)" in every
+
+
+def test_every_encoder_is_known() -> None:
+    """Both tables, smp's first, as they are found by name; transformers apart."""
+    names = [encoder.name for encoder in every_encoder()]
+    assert names == [*SMP["encoders"], *TIMM["encoders"]]
+    assert every_encoder()[names.index("tu-convnext_tiny")] == find_encoder("tu-convnext_tiny")
+    assert [each.name for each in every_vision_transformer()] == list(TIMM["transformers"])
+    assert find_vision_transformer("tu-vit_base_patch16_224") in every_vision_transformer()
+
+
+def test_variants_of_weights() -> None:
+    """Names of timm's models may have one behind a dot, the default first; others take none."""
+    assert weight_variants("tu-resnet18") == list(TIMM["weights"]["tu-resnet18"])
+    assert weight_variants("tu-resnet18.tv_in1k")[0] == "a1_in1k"
+    assert weight_variants("resnet18") == []
+    for variant in weight_variants("tu-resnet18"):
+        find_encoder(f"tu-resnet18.{variant}")
 
 
 def test_weights_of_smp_are_pinned() -> None:

@@ -189,7 +189,8 @@ def test_a_model_named_twice_is_checked_once(run: Run) -> None:
         (["--all", "segnet"], "name the models to check or pass --all, not both"),
         (["segnt"], "no model named 'segnt'. Did you mean 'segnet'"),
         (["segnt*"], "no model matches 'segnt*'. Did you mean 'segnet'"),
-        (["segnet", "--only", "shape"], "no check named 'shape'"),
+        (["segnet", "--only", "shape"], "no check named 'shape'. The checks are spec_without_torch, known_names, "),
+        (["segnet", "--only", "gradient"], "no check named 'gradient'. Did you mean 'gradients'? The checks are "),
         (["segnet", "--quick", "--only", "gradients"], "the check 'gradients' is not a quick one"),
     ],
 )

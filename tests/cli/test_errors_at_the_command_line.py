@@ -26,7 +26,7 @@ ON_QUICKSTART = ["recipe", "validate", "quickstart", "--set"]
         (["recipe", "valdate", "quickstart"], "No such command 'valdate'. Did you mean 'validate'?"),
         (["show"], "Missing argument"),
         (["recipe", "cp", "quickstart"], "Missing argument"),
-        (["show", "segnet", "unet"], "Got unexpected extra argument"),
+        (["show", "segnet", "unet"], "'unet' is left over: show takes one model"),
         (["show", "segnt"], "no model named 'segnt'. Did you mean 'segnet'"),
         (["show", "segzoo/segnt"], "no model named 'segzoo/segnt'. Did you mean 'segzoo/segnet'"),
         (["list", "segnt"], "no model matches 'segnt'. Did you mean 'segnet'"),

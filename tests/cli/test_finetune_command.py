@@ -156,7 +156,7 @@ def test_data_and_weights_that_cannot_be_fetched_end_in_3(refused: Callable[...,
     script = (
         "import segzoo.data.formats.voc as voc, sys\n"
         "from segzoo.cli import app\n"
-        "voc.ARCHIVES = {year: (url.replace('host.robots.ox.ac.uk', '127.0.0.1:9'), *rest) "
+        "voc.ARCHIVES = {year: (url.replace('https://thor.robots.ox.ac.uk', 'http://127.0.0.1:9'), *rest) "
         "for year, (url, *rest) in voc.ARCHIVES.items()}\n"
         "app(sys.argv[1:])"
     )

@@ -112,7 +112,7 @@ def test_plugins_are_listed(run: Run, offer: Callable[..., Path], install: Calla
     assert len(lines) == len(found) + 1
     (line,) = [line for line in lines if line.startswith("bad-seg/lite")]
     assert line.split()[1:5] == ["-", "broken", "-", "the"]
-    assert line.endswith("params: this key is required license: this key is required")
+    assert line.endswith("params: this key is required; license: this key is required")
 
 
 def test_only_plugins_that_are_listed_are_loaded(run: Run, install: Callable[..., Path]) -> None:

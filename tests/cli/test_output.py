@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import Result
 
-from segzoo.cli import plain
-from segzoo.cli.output import print_rows, print_table
+from segzoo.cli.output import plain, print_rows, print_table
 
 ESCAPE = "\x1b["
 
@@ -64,6 +64,7 @@ def test_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert plain(Terminal())
+    assert plain(None)
 
 
 def test_table_of_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,11 +87,36 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Ü" in out
 
 
-def test_reader_that_leaves_early_is_no_error() -> None:
-    """``segzoo list | head -1`` ends without a word."""
-    command = [sys.executable, "-m", "segzoo", "list"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == ""
+@pytest.mark.parametrize("words", [["list"], ["env"], ["show", "smp_unet", "--encoders"], ["--version"], ["--help"]])
+def test_a_reader_that_has_seen_enough(words: list[str]) -> None:
+    """Where the pipe is closed, as `head` does, every command ends as other tools do, and says nothing."""
+    command = [sys.executable, "-m", "segzoo", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        complaint = running.stderr.read()
+    assert (running.returncode, complaint) == (128 + signal.SIGPIPE, b"")
+
+
+def test_another_broken_pipe_is_told() -> None:
+    """A worker that is gone is a fault: it must not pass for a reader that has seen enough."""
+    code = """
+from segzoo.cli import app, env
+
+def collect():
+    raise BrokenPipeError(32, "Broken pipe")
+
+env.collect = collect
+app(["env"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: [Errno 32] Broken pipe\n")
+
+
+@pytest.mark.parametrize("words", ["list --json", "list", "--version"])
+def test_stdout_that_is_closed_from_the_start(words: str) -> None:
+    """There is nowhere to print to, and that is all."""
+    command = f"{sys.executable} -m segzoo {words} >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

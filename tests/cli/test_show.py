@@ -50,6 +50,14 @@ def test_table_tells_parameters(run: Run) -> None:
     assert "aux" not in told
 
 
+def test_table_tells_where_encoders_are_listed(run: Run) -> None:
+    """Whoever can choose one learns how to see them; whoever cannot does not."""
+    (line,) = [line for line in run("show", "smp_dpt").stdout.splitlines() if line.startswith("encoder ")]
+    assert line.endswith("All of them: segzoo show smp_dpt --encoders")
+    for name in ("unet_resnet34", "aspp_resnet18", "segnet"):
+        assert "--encoders" not in run("show", name).stdout
+
+
 def test_model_without_parameters(run: Run) -> None:
     """It says so, instead of showing an empty table."""
     assert run("show", "segnet_pets").stdout.splitlines()[-1] == "no parameters"

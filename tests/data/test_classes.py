@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.classes import CAMVID, SHAPES, VOC, classes_of, palette
-from segzoo.errors import NotAvailable, RecipeError
-from segzoo.recipe.data import CamvidData, CityscapesData, ClassEntry, FolderData, ShapesData, VocData
+from segzoo.data.classes import CAMVID, SHAPES, VOC, Color, classes_of, palette
+from segzoo.errors import RecipeError
+from segzoo.recipe.data import (
+    Ade20kData,
+    CamvidData,
+    CityscapesData,
+    ClassEntry,
+    DataSection,
+    FolderData,
+    OxfordPetsData,
+    ShapesData,
+    VocData,
+)
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -86,7 +96,26 @@ def test_color_masks_need_different_colors() -> None:
         classes_of(FolderData(root="data", classes=classes, mask_mode="rgb"))
 
 
-def test_formats_to_come_are_named() -> None:
-    """A format of the schema that is not built yet is refused by name."""
-    with pytest.raises(NotAvailable, match=r"data\.format 'cityscapes'"):
-        classes_of(CityscapesData())
+@pytest.mark.parametrize(
+    ("data", "count", "first", "last"),
+    [
+        (OxfordPetsData(), 3, ("pet", (0, 0, 0)), ("border", (0, 128, 0))),
+        (CityscapesData(), 19, ("road", (128, 64, 128)), ("bicycle", (119, 11, 32))),
+        (Ade20kData(), 150, ("wall", (0, 0, 0)), ("flag", palette(150)[149])),
+    ],
+    ids=lambda value: getattr(value, "format", ""),
+)
+def test_classes_of_the_benchmarks(
+    data: DataSection, count: int, first: tuple[str, Color], last: tuple[str, Color]
+) -> None:
+    """Every class has a name of its own and a colour of its own."""
+    classes = classes_of(data)
+    assert len({entry.name for entry in classes}) == len({entry.color for entry in classes}) == count
+    assert (classes[0].name, classes[0].color) == first
+    assert (classes[-1].name, classes[-1].color) == last
+
+
+def test_names_of_its_own_replace_a_data_set_s() -> None:
+    """A recipe may call the classes of a known data set otherwise."""
+    classes = classes_of(OxfordPetsData(classes=(ClassEntry(name="a"), ClassEntry(name="b"), ClassEntry(name="c"))))
+    assert [entry.name for entry in classes] == ["a", "b", "c"]

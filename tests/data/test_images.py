@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
 import zlib
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.images import MaskMode, read_image, read_mask
+from segzoo.data.findings import FileFault
+from segzoo.data.images import MaskMode, read_image, read_mask, visible
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry
 
@@ -67,6 +69,91 @@ def test_other_kinds_become_rgb(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(read_image(path), np.dstack([black_white] * 3))
 
 
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_one_channel_is_grey(tmp_path: Path, mode: str) -> None:
+    """Every kind of image becomes one band of what it looks like."""
+    black_white = np.where(GRADIENT > 100, 255, 0).astype(np.uint8)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.fromarray(black_white).convert("RGB").convert(mode).save(path)
+    image = read_image(path, channels=1)
+    np.testing.assert_array_equal(image, black_white[..., None])
+    assert (image.dtype, image.flags.writeable, image.flags.c_contiguous) == (np.uint8, True, True)
+
+
+def test_colours_become_their_luma(tmp_path: Path) -> None:
+    """Red, green and blue count 0.299, 0.587 and 0.114; alpha counts nothing; a palette is looked up first."""
+    colors = np.array([[(200, 0, 0), (0, 200, 0), (0, 0, 200), (10, 20, 30)]], np.uint8)
+    expected = np.array([[60, 117, 23, 18]])[..., None]
+    assert np.array_equal(read_image(save(tmp_path / "a.png", colors), channels=1), expected)
+    with_alpha = np.dstack([colors, np.zeros((1, 4), np.uint8)])
+    assert np.array_equal(read_image(save(tmp_path / "b.png", with_alpha), channels=1), expected)
+    palette = Image.fromarray(np.arange(4, dtype=np.uint8)[None]).convert("P")
+    palette.putpalette(colors.tobytes())
+    palette.putdata([0, 1, 2, 3])
+    palette.save(tmp_path / "p.png")
+    assert np.array_equal(read_image(tmp_path / "p.png", channels=1), expected)
+
+
+def test_grey_keeps_its_values(tmp_path: Path) -> None:
+    """8-bit grey is not touched and 16-bit grey is divided by 257."""
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", GRADIENT), channels=1)[..., 0], GRADIENT)
+    for suffix in ("png", "tif", "pgm"):
+        path = save(tmp_path / f"b.{suffix}", np.array([[0, 257, 32896, 65535]], np.uint16))
+        assert read_image(path, channels=1)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_alpha_is_the_fourth_channel(tmp_path: Path, suffix: str) -> None:
+    """RGBA is kept as it is, colour under full transparency too."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 4), np.uint8)
+    pixels[0, 0] = (10, 20, 30, 0)
+    options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    image = read_image(save(tmp_path / f"a.{suffix}", pixels, **options), channels=4)
+    np.testing.assert_array_equal(image, pixels)
+
+
+def test_palettes_with_transparency_have_four_channels(tmp_path: Path) -> None:
+    """Their colours are looked up together with the alpha."""
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 40, 50, 60])
+    palette.save(tmp_path / "p.png", transparency=b"\xff\x07")
+    assert read_image(tmp_path / "p.png", channels=4)[0, 0].tolist() == [40, 50, 60, 7]
+
+
+@pytest.mark.parametrize(
+    ("mode", "bands", "channels"),
+    [("RGB", 3, 4), ("P", 3, 4), ("CMYK", 3, 4), ("L", 1, 4), ("LA", 2, 4), ("RGB", 3, 5), ("RGBA", 4, 5), ("L", 1, 2)],
+)
+def test_bands_that_are_not_there_are_not_made_up(tmp_path: Path, mode: str, bands: int, channels: int) -> None:
+    """The message names both numbers and the way out."""
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    Image.fromarray(GRADIENT).convert("RGB").convert(mode).save(path)
+    with pytest.raises(FileFault) as caught:
+        read_image(path, channels=channels)
+    assert caught.value.finding == (
+        "unsupported",
+        str(path),
+        f"it has {bands} band{'s' if bands > 1 else ''} where model.in_channels is {channels}; "
+        f"set model.in_channels to {bands} if all images are like this one",
+    )
+
+
+def test_grey_with_alpha_has_two_channels(tmp_path: Path) -> None:
+    """Any number of bands is kept where that many are asked for."""
+    pixels = np.dstack([GRADIENT, 255 - GRADIENT])
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", pixels), channels=2), pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_what_is_shown_of_an_image(channels: int) -> None:
+    """One or two channels are shown as grey, the first three of more as colours."""
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, channels), np.uint8)
+    shown = visible(image)
+    assert shown.shape == (6, 8, 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(shown[..., channel], image[..., channel if channels > 2 else 0])
+
+
 def test_transparent_pixels_keep_their_color(tmp_path: Path) -> None:
     """Alpha is dropped, not blended: colour under full transparency stays."""
     pixels = np.full((4, 4, 4), (10, 20, 30, 0), np.uint8)
@@ -117,6 +204,19 @@ def test_orientation_of_palette_masks(tmp_path: Path, orientation: int) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", "palette", ()), turned)
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_tiffs(tmp_path: Path, orientation: int, compression: str) -> None:
+    """A TIFF on its side is turned, not read with its width for its height, as a mapped one would be."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(GRADIENT).save(tmp_path / "a.tif", exif=exif, compression=compression)
+    (tmp_path / "a.png").write_bytes(rotated(GRADIENT, orientation))
+    expected = read_mask(tmp_path / "a.png", "index", ())
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif", "index", ()), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", channels=1)[..., 0], expected)
+
+
 FAULTS = {
     "empty": (lambda data: b"", "the file is empty"),
     "zeros": (lambda data: bytes(1000), "not an image"),
@@ -160,6 +260,44 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "b.png").mkdir()
     with pytest.raises(DataError, match=r"b\.png: Is a directory"):
         read_image(tmp_path / "b.png")
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    """A pipe is not waited for, and links that lead to each other end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png: it is not a regular file"):
+        read_image(tmp_path / "pipe.png")
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: Too many levels of symbolic links"):
+        read_image(tmp_path / "a.png")
+
+
+def kind_of(path: Path, mode: MaskMode | None = None, **options: Any) -> str:
+    """Return the kind of fault of an image, or of a mask where its mode is given."""
+    with pytest.raises(FileFault) as caught:
+        read_image(path, **options) if mode is None else read_mask(path, mode, CLASSES, **options)
+    assert str(caught.value) == f"{path}: {caught.value.finding.message}"
+    return caught.value.finding.kind
+
+
+def test_kinds_of_faults(tmp_path: Path) -> None:
+    """Each refusal says of which kind it is, so that the faults of many files can be counted."""
+    grey = save(tmp_path / "grey.png", GRADIENT)
+    color = save(tmp_path / "color.png", np.dstack([GRADIENT] * 3))
+    wide = save(tmp_path / "wide.png", np.array([[0, 300]], np.uint16))
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    assert kind_of(tmp_path / "absent.png") == "unreadable"
+    assert kind_of(tmp_path / "empty.png") == "unreadable"
+    assert kind_of(tmp_path / "text.png") == "unreadable"
+    assert kind_of(grey, max_pixels=9) == kind_of(grey, "index", max_pixels=9) == "too_large"
+    assert kind_of(save(tmp_path / "a.tif", np.zeros((4, 4), np.float32))) == "unsupported"
+    assert kind_of(save(tmp_path / "a.jpg", GRADIENT), "index") == "unsupported"
+    assert kind_of(grey, "palette") == "unsupported"
+    assert kind_of(color, "index") == "colour_mask"
+    assert kind_of(color, "rgb") == kind_of(grey, "binary") == "unknown_colour"
+    assert kind_of(wide, "index") == "label_outside_classes"
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:

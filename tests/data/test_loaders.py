@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.data.loaders import Batch, EvalBatch, Plan, eval_loader, train_loader
+from segzoo.data import loaders
+from segzoo.data import workers as worker_module
+from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader, try_first_batch
+from segzoo.data.plan import Plan
 from segzoo.data.source import Pixels, Sample, Source, open_source
 from segzoo.data.transforms import TrainTransform, build_augmentation
+from segzoo.data.workers import Request
 from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import ClassEntry, FolderData, ShapesData
 from segzoo.recipe.schema import AugmentEntry
@@ -28,14 +33,21 @@ def make_source(count: int = 10, **keys: Any) -> Source:
     return open_source(ShapesData(size=(24, 32), counts={"train": count, "val": count}, **keys), seed=SEED)
 
 
-def make_transform(*names: str, **keys: Any) -> TrainTransform:
-    """Return a pipeline of transforms that change every image."""
-    entries = [AugmentEntry(name=name, p=0.5) for name in names]
-    return build_augmentation(entries, ignore_index=255, image_size=keys.get("size"))
+def make_transform(*names: str, size: tuple[int, int] | None = None, p: float = 0.5) -> TrainTransform:
+    """Return a pipeline of transforms."""
+    entries = [AugmentEntry(name=name, p=p) for name in names]
+    return build_augmentation(entries, ignore_index=255, image_size=size)
 
 
 def load(
-    source: Source, transform: TrainTransform, *, start: int = 0, stop: int | None = None, workers: int = 0
+    source: Source,
+    transform: TrainTransform,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    workers: int = 0,
+    seed: int = SEED,
+    cache_bytes: int | None = None,
 ) -> list[Batch]:
     """Load the steps of two epochs, or some of them, in batches of three."""
     plan = Plan(len(source.splits["train"]), 3, SEED)
@@ -44,11 +56,12 @@ def load(
         "train",
         transform,
         plan,
-        seed=SEED,
+        seed=seed,
         start=start,
         stop=2 * plan.steps_per_epoch if stop is None else stop,
         workers=workers,
         pin_memory=False,
+        cache_bytes=cache_bytes,
     )
     batches = list(loader)
     assert len(loader) == len(batches)
@@ -62,41 +75,6 @@ def assert_equal(one: Sequence[Batch], other: Sequence[Batch]) -> None:
         assert left.names == right.names
         assert torch.equal(left.images, right.images)
         assert torch.equal(left.masks, right.masks)
-
-
-def test_plan_covers_each_epoch_in_its_own_order() -> None:
-    """An epoch meets no sample twice; the next one has another order; the odd rest is left out."""
-    plan = Plan(10, 3, SEED)
-    assert plan.steps_per_epoch == 3
-    epochs = [[plan.keys(3 * epoch + step) for step in range(3)] for epoch in range(3)]
-    orders = []
-    for number, batches in enumerate(epochs):
-        keys = [key for batch in batches for key in batch]
-        assert {epoch for epoch, _ in keys} == {number}
-        indices = [index for _, index in keys]
-        assert len(set(indices)) == 9
-        assert set(indices) <= set(range(10))
-        orders.append(indices)
-    assert orders[0] != orders[1] != orders[2]
-    assert epochs[1][2] == Plan(10, 3, SEED).keys(5)
-    assert plan.keys(0) != Plan(10, 3, SEED + 1).keys(0)
-
-
-@pytest.mark.parametrize(
-    ("samples", "size", "steps", "first"), [(3, 8, 1, 3), (8, 8, 1, 8), (1, 1, 1, 1), (15, 8, 1, 8)]
-)
-def test_plan_of_few_samples(samples: int, size: int, steps: int, first: int) -> None:
-    """Fewer samples than a batch are one batch; more leave out what does not fill one."""
-    plan = Plan(samples, size, SEED)
-    assert (plan.steps_per_epoch, len(plan.keys(0)), len(plan.keys(7))) == (steps, first, first)
-
-
-def test_plan_needs_samples() -> None:
-    """Values that make no batch are refused."""
-    with pytest.raises(ValueError, match="got 0 and 4"):
-        Plan(0, 4, SEED)
-    with pytest.raises(ValueError, match="got 4 and 0"):
-        Plan(4, 0, SEED)
 
 
 def test_batches_are_bytes() -> None:
@@ -113,10 +91,73 @@ def test_batches_are_bytes() -> None:
         np.testing.assert_array_equal(mask, expected_mask)
 
 
-def test_workers_change_nothing() -> None:
-    """Two epochs with two workers equal those without, bit for bit."""
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize("cache_bytes", [None, 0])
+def test_workers_change_nothing(cache_bytes: int | None) -> None:
+    """Two epochs with four workers equal those without, bit for bit, with decoded samples kept and without."""
     source, transform = make_source(), make_transform("HorizontalFlip", "GaussNoise", "RandomBrightnessContrast")
-    assert_equal(load(source, transform), load(source, transform, workers=2))
+    alone = load(source, transform, cache_bytes=cache_bytes)
+    assert len(alone) == 6
+    assert_equal(alone, load(source, transform, workers=4, cache_bytes=cache_bytes))
+
+
+def test_neither_does_the_way_batches_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers are not forked, nothing is kept and torch's own shared memory is used: the batches are the same."""
+    source, transform = make_source(), make_transform("GaussNoise")
+    shared = load(source, transform, workers=2)
+    monkeypatch.setattr(loaders, "forks", lambda: False)
+    monkeypatch.setattr(worker_module, "forks", lambda: False)
+    assert_equal(shared, load(source, transform, workers=2))
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Scenes that are counted when they are drawn."""
+
+    scenes: Source
+    read_names: list[str]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scenes, name)
+
+    def read(self, sample: Sample) -> tuple[Pixels, Pixels]:
+        """Draw the scene."""
+        self.read_names.append(sample.name)
+        return self.scenes.read(sample)
+
+
+CROP = AugmentEntry.model_validate({"name": "RandomCrop", "height": 10, "width": 20, "p": 1.0})
+
+
+@pytest.mark.parametrize("cache_bytes", [None, 3 * 24 * 32 * 4])
+@pytest.mark.parametrize("entries", [(), (AugmentEntry(name="GaussNoise", p=1.0),), (CROP,)])
+def test_what_is_kept_changes_nothing(entries: Sequence[AugmentEntry], cache_bytes: int | None) -> None:
+    """Kept samples are not read again, up to the bytes allowed, and the batches are those of reading every time."""
+    source, transform = make_source(count=6), build_augmentation(entries, ignore_index=255, image_size=(24, 32))
+    names: list[str] = []
+    kept = load(Counting(source, names), transform, stop=8, cache_bytes=cache_bytes)
+    assert_equal(load(source, transform, stop=8, cache_bytes=0), kept)
+    # Three of six fit where the bytes are few; the others are read in each of four epochs.
+    assert sorted(Counter(names).values()) == [1] * 6 if cache_bytes is None else [1, 1, 1, 4, 4, 4]
+
+
+def test_augmenting_in_place_does_not_reach_what_is_kept() -> None:
+    """A transform that writes into the image that it is given meets the decoded one in every epoch."""
+
+    @dataclass(frozen=True)
+    class Inverting(TrainTransform):
+        """Turns pixels round where they lie."""
+
+        def __call__(self, image: Pixels, mask: Pixels, *, seed: int) -> tuple[Pixels, Pixels]:
+            np.subtract(255, image, out=image)
+            return image, mask
+
+    source = make_source(count=3)
+    batches = load(source, Inverting(None, None, crops=False), stop=4)
+    inverted = {sample.name: 255 - source.read(sample)[0] for sample in source.splits["train"]}
+    for batch in batches:
+        for name, image in zip(batch.names, batch.images, strict=True):
+            np.testing.assert_array_equal(image.permute(1, 2, 0), inverted[name])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -127,19 +168,50 @@ def test_any_step_can_be_the_first(start: int, workers: int) -> None:
     assert_equal(load(source, transform)[start:], load(source, transform, start=start, workers=workers))
 
 
-def test_augmentations_differ_between_epochs_and_samples() -> None:
-    """No draw repeats: the noise on one sample is another in each of ten epochs, and so is that on other samples."""
-    source, transform = (
-        make_source(count=3),
-        build_augmentation([AugmentEntry(name="GaussNoise", p=1.0)], ignore_index=255, image_size=None),
-    )
-    clean = {sample.name: source.read(sample)[0].astype(int) for sample in source.splits["train"]}
-    noises = {
-        (image.permute(1, 2, 0).numpy().astype(int) - clean[name]).tobytes()
-        for batch in load(source, transform, stop=10)
-        for name, image in zip(batch.names, batch.images, strict=True)
-    }
-    assert len(noises) == 30
+@dataclass(frozen=True)
+class Grey:
+    """Samples that all look the same, so that an image shows nothing but the draw."""
+
+    count: int
+    channels: int = 3
+    classes: tuple[ClassEntry, ...] = ()
+    ignore_index: int = 255
+    settings: str = ""
+
+    @property
+    def splits(self) -> dict[str, tuple[Sample, ...]]:
+        """One split of all."""
+        return {"train": tuple(Sample(f"s{number}", None, None, number) for number in range(self.count))}
+
+    def read(self, sample: Sample) -> tuple[Pixels, Pixels]:
+        """Return a grey image."""
+        return np.full((16, 20, self.channels), 128, np.uint8), np.zeros((16, 20), np.uint8)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_augmentation_repeats(workers: int) -> None:
+    """Every sample of every epoch has its own draw: 12 samples, 10 epochs and 2 seeds make 240 different images."""
+    source, transform = Grey(12), make_transform("GaussNoise", p=1.0)
+    images = [
+        image.numpy().tobytes()
+        for seed in (1, 2)
+        for batch in load(source, transform, stop=40, workers=workers, seed=seed)
+        for image in batch.images
+    ]
+    assert len(images) == len(set(images)) == 240
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_images_of_any_channels(channels: int, workers: int) -> None:
+    """Batches have as many channels as the images, also a single one, in training and in evaluation."""
+    source = Grey(6, channels)
+    for size in (None, (12, 15)):
+        batches = load(source, make_transform("HorizontalFlip", "GaussNoise", size=size), workers=workers)
+        assert {batch.images.shape for batch in batches} == {(3, channels, *(size or (16, 20)))}
+        scored = list(eval_loader(source, "train", image_size=size, batch_size=3, workers=workers))
+        assert {batch.images.shape for batch in scored} == {(3, channels, *(size or (16, 20)))}
+        assert all(batch.images.unique().tolist() == [128] for batch in scored)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -158,7 +230,9 @@ def test_what_workers_need_can_be_pickled() -> None:
         source, "train", transform, Plan(10, 3, 0), seed=0, start=0, stop=1, workers=0, pin_memory=False
     )
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    assert torch.equal(copy.__getitems__([(0, 1)]).images, loader.dataset.__getitems__([(0, 1)]).images)  # type: ignore[attr-defined]
+    sent, again = (data.__getitems__(Request([(0, 1), (0, 2)], None)) for data in (loader.dataset, copy))  # type: ignore[attr-defined]
+    assert torch.equal(sent.data, again.data)
+    assert sent.layout == again.layout
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -240,8 +314,23 @@ def test_faults_arrive_in_words(tmp_path: Path, workers: int) -> None:
     classes = (ClassEntry(name="a"), ClassEntry(name="b"))
     source = open_source(FolderData(root=str(tmp_path), classes=classes, splits={"train": "train"}), seed=0)
     crop = AugmentEntry.model_validate({"name": "RandomCrop", "height": 50, "width": 50})
-    with pytest.raises(RecipeError, match=r"^a: augment fails on an image of 6x8: [^\n]*$"):
+    with pytest.raises(RecipeError, match=r"^a: augment fails on an image of 6x8 pixels and 3 channels: [^\n]*$"):
         load(source, build_augmentation([crop], ignore_index=255, image_size=None), workers=workers)
     (tmp_path / "train/images/a.png").unlink()
     with pytest.raises(DataError, match=r"^\S*a\.png: No such file or directory$"):
         load(source, make_transform(), workers=workers)
+
+
+def test_the_first_batch_is_tried_before_a_run() -> None:
+    """A crop larger than the image and sizes that differ are told without a step; a batch that is fine says nothing."""
+
+    def attempt(source: Source, transform: TrainTransform, *, size: int = 3) -> None:
+        try_first_batch(source, "train", transform, Plan(len(source.splits["train"]), size, SEED), seed=SEED)
+
+    attempt(make_source(), make_transform("HorizontalFlip"))
+    crop = AugmentEntry.model_validate({"name": "RandomCrop", "height": 50, "width": 20})
+    with pytest.raises(RecipeError, match=r"^train-\d+: augment fails on an image of 24x32 pixels"):
+        attempt(make_source(), build_augmentation([crop], ignore_index=255, image_size=None))
+    with pytest.raises(DataError, match=r"^images of different sizes in a batch"):
+        attempt(Mixed(SIZES), make_transform())
+    attempt(Mixed(SIZES), make_transform(), size=1)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from segzoo.data.source import Sample, draw_splits, name_some, open_source, refuse_empty
-from segzoo.errors import DataError, NotAvailable
-from segzoo.recipe.data import CityscapesData, ShapesData
+from segzoo.errors import DataError, RecipeError
+from segzoo.recipe.data import ShapesData
 
 SAMPLES = [Sample(f"{number:03}", Path("a"), Path("b"), number) for number in range(100)]
 
@@ -66,7 +66,16 @@ def test_sources_and_samples_can_be_pickled() -> None:
     assert len(copy.classes) == 5
 
 
-def test_formats_to_come_are_refused() -> None:
-    """A format that this version does not read is refused by name."""
-    with pytest.raises(NotAvailable, match=r"data\.format 'cityscapes' is not available"):
-        open_source(CityscapesData(), seed=0)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scenes_have_the_channels_of_the_model(channels: int) -> None:
+    """Scenes are drawn in colour and can be had in grey."""
+    source = open_source(ShapesData(counts={"train": 1}), seed=0, in_channels=channels)
+    image, _ = source.read(source.splits["train"][0])
+    assert image.shape == (96, 96, channels)
+    assert image.std() > 0
+
+
+def test_scenes_of_other_channels_are_refused() -> None:
+    """A fourth band cannot be made up."""
+    with pytest.raises(RecipeError, match=r"model\.in_channels 4: shapes are drawn in colour \(3\) or in grey \(1\)"):
+        open_source(ShapesData(), seed=0, in_channels=4)

@@ -52,6 +52,25 @@ def test_resize_takes_the_middle_of_a_pixel() -> None:
     np.testing.assert_array_equal(resize(np.dstack([mask] * 3), mask, (3, 3))[1], mask[1::3, 1::3])
 
 
+def make_channels(channels: int) -> tuple[Pixels, Pixels]:
+    """Return a sample whose channels are noise."""
+    image = np.random.default_rng(channels).integers(0, 256, (48, 64, channels), np.uint8)
+    return image, make_sample()[1]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 32), (20, 90), (96, 130)])
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 13])
+def test_resize_of_any_channels(channels: int, size: tuple[int, int]) -> None:
+    """Each channel is resized as it would be alone, a rounding apart, and a single one keeps its axis."""
+    image, mask = make_channels(channels)
+    resized, _ = resize(image, mask, size)
+    assert resized.shape == (*size, channels)
+    for channel in range(channels):
+        alone, _ = resize(image[..., channel : channel + 1].copy(), None, size)
+        difference = resized[..., channel].astype(int) - alone[..., 0]
+        assert np.abs(difference).max() <= 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 5)])
 def test_resize_of_odd_sizes(size: tuple[int, int]) -> None:
     """Slivers and single pixels can be resized from and to."""
@@ -78,6 +97,41 @@ def test_image_and_mask_move_together() -> None:
     for seed in range(10):
         image, mask = transform(*make_sample(), seed=seed)
         np.testing.assert_array_equal(image[..., 0], mask * 10)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_channels_move_together(channels: int) -> None:
+    """What only moves pixels does so for any number of channels, with padding and crops, and fills all of them."""
+    transform = build(
+        {"name": "RandomScale", "scale_limit": 0.3, "p": 1.0},
+        {"name": "Rotate", "limit": 20, "border_mode": 0, "p": 1.0},
+        {"name": "PadIfNeeded", "min_height": 70, "min_width": 90, "border_mode": 0},
+        {"name": "RandomCrop", "height": 40, "width": 50, "p": 1.0},
+        {"name": "HorizontalFlip", "p": 0.5},
+        {"name": "GaussNoise", "p": 0.5},
+        size=(40, 50),
+    )
+    image, mask = make_channels(channels)
+    one, one_mask = transform(image, mask, seed=3)
+    assert (one.shape, one_mask.shape, one.dtype) == ((40, 50, channels), (40, 50), np.uint8)
+    again, again_mask = transform(image, mask, seed=3)
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(one_mask, again_mask)
+
+
+def test_prepared_samples_give_the_same() -> None:
+    """What comes before anything random can be done once: augmenting its result equals augmenting the sample."""
+    flip, crop = {"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomCrop", "height": 30, "width": 30}
+    for transform, shape in (
+        (build(flip, size=(20, 24)), (20, 24)),
+        (build(crop, size=(20, 24)), (48, 64)),
+        (build(), (48, 64)),
+    ):
+        prepared = transform.prepare(*make_sample())
+        assert prepared[1].shape == shape
+        for seed in range(4):
+            for one, other in zip(transform(*prepared, seed=seed), transform(*make_sample(), seed=seed), strict=True):
+                np.testing.assert_array_equal(one, other)
 
 
 def test_transforms_draw_independently() -> None:
@@ -213,8 +267,19 @@ def test_mistakes_are_named(entry: dict[str, Any], message: str) -> None:
 def test_crop_on_a_smaller_image_is_told() -> None:
     """What a transform cannot do to an image is a fault of the recipe, with the image's size."""
     transform = build({"name": "RandomCrop", "height": 100, "width": 100})
-    with pytest.raises(RecipeError, match=r"augment fails on an image of 48x64: .*100"):
+    with pytest.raises(RecipeError, match=r"augment fails on an image of 48x64 pixels and 3 channels: .*100"):
         transform(*make_sample(), seed=0)
+
+
+def test_what_needs_colours_is_told() -> None:
+    """A transform that other numbers of channels are not for is a fault of the recipe, in one line."""
+    for name, channels, reason in (
+        ("ISONoise", 1, r"of 48x64 pixels and 1 channel: .*3-channel"),
+        ("HueSaturationValue", 4, r"of 48x64 pixels and 4 channels: .*1-channel or 3-channel"),
+    ):
+        with pytest.raises(RecipeError, match=reason) as caught:
+            build({"name": name, "p": 1.0})(*make_channels(channels), seed=0)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_package_index_is_left_alone() -> None:

@@ -12,26 +12,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
 from segzoo.data import workers
-from segzoo.data.workers import WorkerLoader, as_is
+from segzoo.data.workers import Allocate, WorkerLoader
 from segzoo.errors import DataError
 
 BATCHES = 40
+SIZE = 1000
 
 
-def load(keys: Sequence[int]) -> Tensor:
-    """Return a tensor that travels through shared memory, or a fault for key 7."""
+def load(keys: Sequence[int], allocate: Allocate) -> str:
+    """Lay out bytes of the first key's value, or raise a fault for key 7."""
     if 7 in keys:
         raise DataError("seven is no good")
-    return torch.full((1000,), keys[0], dtype=torch.uint8)
+    allocate(SIZE)[:] = keys[0]
+    return f"key {keys[0]}"
 
 
-def make_loader(count: int = 2, *, first: int = 10) -> WorkerLoader[Tensor]:
+def finish(data: Tensor, layout: str) -> Tensor:
+    """Return the bytes of a batch after a look at what came with them."""
+    assert data.shape == (SIZE,)
+    assert layout == f"key {data[0]}"
+    return data
+
+
+def make_loader(count: int = 2, *, first: int = 10, batch_bytes: int = 0) -> WorkerLoader[Tensor]:
     """Return a loader of batches of one key each."""
-    return WorkerLoader(load, [[key] for key in range(first, first + BATCHES)], as_is, workers=count, pin_memory=False)
+    keys = [[key] for key in range(first, first + BATCHES)]
+    return WorkerLoader(load, keys, finish, workers=count, pin_memory=False, batch_bytes=batch_bytes)
 
 
 def signal_workers(signum: int) -> None:
@@ -43,12 +52,46 @@ def signal_workers(signum: int) -> None:
                 os.kill(worker.pid, signum)
 
 
+@pytest.mark.parametrize("batch_bytes", [0, SIZE, SIZE // 2])
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_batches_come_in_order(count: int) -> None:
-    """The number of workers changes nothing, and the length is that of the keys."""
-    loader = make_loader(count)
-    assert [int(batch[0]) for batch in loader] == list(range(10, 10 + BATCHES))
+def test_batches_come_in_order(count: int, batch_bytes: int) -> None:
+    """Neither the number of workers nor the memory they use again changes a batch; the length is that of the keys."""
+    loader = make_loader(count, batch_bytes=batch_bytes)
+    for _ in range(2):
+        batches = []
+        for batch in loader:
+            assert batch.unique().numel() == 1
+            batches.append(int(batch[0]))
+        assert batches == list(range(10, 10 + BATCHES))
     assert len(loader) == BATCHES
+
+
+def test_batches_that_are_kept_do_not_change() -> None:
+    """Memory is used again only when nothing refers to the batch that lay in it."""
+    kept = list(make_loader(batch_bytes=SIZE))
+    assert [batch.unique().tolist() for batch in kept] == [[key] for key in range(10, 10 + BATCHES)]
+
+
+def test_no_more_workers_than_batches() -> None:
+    """A worker without a batch is not started."""
+    seen = set()
+    for _ in WorkerLoader(load, [[1], [2]], finish, workers=8, pin_memory=False):
+        seen |= {child.pid for child in multiprocessing.active_children()}
+    assert len(seen) == 2
+
+
+def test_memory_is_used_again() -> None:
+    """Batches that are let go lie in a few places, whatever their number."""
+    places = {batch.data_ptr() for batch in make_loader(batch_bytes=SIZE)}
+    assert len(places) <= 2 * 2 + 2
+
+
+def test_nothing_is_shared_where_workers_are_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory set up before is not there in a process that is spawned: batches then come as torch sends them."""
+    monkeypatch.setattr(workers, "forks", lambda: False)
+    kept = list(make_loader(batch_bytes=SIZE))
+    assert [int(batch[0]) for batch in kept] == list(range(10, 10 + BATCHES))
+    assert all(batch.is_shared() for batch in kept)
 
 
 @pytest.mark.parametrize("count", [0, 2])

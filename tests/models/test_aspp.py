@@ -70,22 +70,20 @@ def test_plus_on_mobilenet_v2_is_as_large_as_in_smp() -> None:
 
 
 @every_head
-@every_encoder
-def test_any_size_and_number_of_channels(build: Build, encoder: str) -> None:
-    """Logits have the image's size, odd or not, at both strides and with attention."""
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_any_size_at_both_strides_and_with_attention(build: Build, output_stride: int) -> None:
+    """Logits have the image's size, odd or not."""
     with torch.device("meta"):
-        for output_stride in (8, 16):
-            model = small(build, encoder, in_channels=4, output_stride=output_stride, attention="se").eval()
-            for size in [(32, 32), (33, 47), (97, 131)]:
-                assert model(torch.empty(1, 4, *size)).shape == (1, 21, *size)
+        model = small(build, "resnet18", in_channels=4, output_stride=output_stride, attention="se").eval()
+        for size in [(32, 32), (97, 131)]:
+            assert model(torch.empty(1, 4, *size)).shape == (1, 21, *size)
 
 
 @every_head
-@every_encoder
-def test_gradient_reaches_every_parameter(build: Build, encoder: str) -> None:
+def test_gradient_reaches_every_parameter(build: Build) -> None:
     """No stage of the encoder is dead, and the attention is trained, too."""
     torch.manual_seed(0)
-    model = small(build, encoder, attention="se")
+    model = small(build, "resnet18", attention="se")
 
     model(torch.rand(2, 3, 64, 64)).square().mean().backward()
 

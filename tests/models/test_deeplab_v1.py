@@ -80,28 +80,11 @@ def test_logits_interpolate_the_scores_of_every_eighth_pixel(model: DeepLabLarge
     assert torch.equal(logits, again)
 
 
-def test_trains_on_one_image(model: DeepLabLargeFOV) -> None:
-    """There is no batch norm: a single small image gives every kernel a finite gradient that is not zero."""
-    torch.manual_seed(0)
-    model.zero_grad(set_to_none=True)
-
-    model.train()(torch.rand(1, 3, 32, 32)).square().mean().backward()
-
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-
-
-def test_dropout_is_the_parameter(model: DeepLabLargeFOV) -> None:
-    """The builder hands the rate on, and it acts in training mode."""
+def test_dropout_is_the_parameter() -> None:
+    """The builder hands the rate on."""
     with torch.device("meta"):
         network = build(DeepLabLargeFOVParams(dropout=0.25), in_channels=1, num_classes=2)
     assert [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] == [0.25]
-
-    image = torch.rand(1, 3, 33, 47)
-    with torch.no_grad():
-        assert not torch.equal(model.train()(image), model(image))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """FCN has its published sizes, and its crops put every score where it belongs."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -94,18 +95,17 @@ def test_every_score_is_cropped_to_its_place(stride: int, summands: int, size: t
     torch.testing.assert_close(logits[inner], summands * (2 * rows[:, None] - columns)[None, None][inner])
 
 
-def test_mirrored_image_gives_mirrored_logits() -> None:
+def test_mirrored_image_gives_mirrored_logits(fcn8s: FCN) -> None:
     """With mirrored kernels throughout, nothing prefers a side: padding, poolings and crops are centred.
 
     A size that makes the padded image a multiple of 32 leaves the poolings nothing to round.
     """
-    torch.manual_seed(0)
-    model = FCN(num_classes=2, stride=8).eval()
+    model = copy.deepcopy(fcn8s).eval()
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 layer.weight.add_(layer.weight.flip(2, 3)).mul_(0.5)
-    image = torch.randn(1, 3, 58, 90)
+    image = torch.randn(1, 3, 26, 58)
 
     with torch.no_grad():
         logits, mirrored = model(image), model(image.flip(2, 3)).flip(2, 3)
@@ -130,29 +130,11 @@ def test_deconvolution_starts_as_bilinear_interpolation(factor: int) -> None:
     torch.testing.assert_close(deconv(torch.ones_like(maps))[inner], torch.ones_like(expected[cut]))
 
 
-def test_trains_on_one_image(fcn8s: FCN) -> None:
-    """There is no batch norm: a single small image gives every kernel a finite gradient that is not zero."""
-    torch.manual_seed(0)
-    fcn8s.zero_grad(set_to_none=True)
-
-    fcn8s.train()(torch.rand(1, 3, 32, 32)).square().mean().backward()
-
-    for name, parameter in fcn8s.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-
-
-def test_dropout_is_the_parameter_and_acts_only_in_training(fcn8s: FCN) -> None:
-    """Two passes differ in training mode and agree in evaluation mode; the builder hands the rate on."""
+def test_dropout_is_the_parameter() -> None:
+    """The builder hands the rate on."""
     with torch.device("meta"):
         model = build_fcn8s(FCNParams(dropout=0.25), in_channels=3, num_classes=2)
     assert [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)] == [0.25]
-
-    image = torch.rand(1, 3, 33, 47)
-    with torch.no_grad():
-        assert not torch.equal(fcn8s.train()(image), fcn8s(image))
-        assert torch.equal(fcn8s.eval()(image), fcn8s(image))
 
 
 def test_starts_with_weights_after_he(fcn8s: FCN) -> None:
@@ -161,7 +143,7 @@ def test_starts_with_weights_after_he(fcn8s: FCN) -> None:
         assert conv.weight.var().item() == pytest.approx(2 / fan_in, rel=0.02)
         assert not conv.bias.any()
     with torch.no_grad():
-        logits: Tensor = fcn8s.eval()(torch.randn(1, 3, 64, 64))
+        logits: Tensor = fcn8s.eval()(torch.randn(1, 3, 32, 32))
     assert 0.05 < logits.std().item() < 5
 
 

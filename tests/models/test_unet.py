@@ -109,13 +109,13 @@ def test_unpadded_refuses_images_that_leave_nothing() -> None:
         model(torch.empty(1, 3, 187, 200))
 
 
-@every_upsampling
+@pytest.mark.parametrize("upsampling", ["bilinear", "pixel_shuffle"])
 def test_gradient_reaches_every_parameter(upsampling: UNetUpsampling) -> None:
-    """Each kind of upsampling trains every kernel of the network."""
+    """Each kind of upsampling but the default, which the contract checks, trains every kernel of the network."""
     torch.manual_seed(0)
     model = UNet(num_classes=2, upsampling=upsampling)
 
-    model(torch.rand(2, 3, 33, 47)).square().mean().backward()
+    model(torch.rand(1, 3, 17, 23)).square().mean().backward()
 
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

@@ -19,10 +19,10 @@ def entries(*items: dict[str, Any]) -> list[AugmentEntry]:
     return [AugmentEntry.model_validate_json(json.dumps(item)) for item in items]
 
 
-def faults(*items: dict[str, Any]) -> list[str]:
+def faults(*items: dict[str, Any], in_channels: int = 3) -> list[str]:
     """Return the lines of the error that the entries raise."""
     with pytest.raises(RecipeError) as caught:
-        check_augment(entries(*items))
+        check_augment(entries(*items), in_channels=in_channels)
     return str(caught.value).split("\n")
 
 
@@ -98,6 +98,76 @@ def test_some_of_needs_a_possible_count(count: Any, message: str) -> None:
 def test_some_of_may_repeat_members() -> None:
     """With ``replace`` more may be drawn than there are."""
     check_augment(entries({"name": "SomeOf", "n": 3, "replace": True, "transforms": [{"name": "NoOp"}]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "in_channels", "counts"),
+    [
+        ("ToGray", 1, "3"),
+        ("ToGray", 4, "3"),
+        ("HueSaturationValue", 5, "3"),
+        ("RGBShift", 1, "3"),
+        ("ColorJitter", 4, "1 or 3"),
+        ("ChannelShuffle", 1, "2, 3, 4 or more"),
+        ("MedianBlur", 2, "1, 3, 4 or more"),
+    ],
+)
+def test_transforms_that_do_not_suit_the_channels(name: str, in_channels: int, counts: str) -> None:
+    """They are refused by name, also where they are nested."""
+    reason = f"{name!r} acts on images of {counts} channels, but model.in_channels is {in_channels}"
+    assert faults({"name": name}, in_channels=in_channels) == [f"augment.0.name: {reason}"]
+    nested = {"name": "OneOf", "transforms": [{"name": "NoOp"}, {"name": name}]}
+    assert faults(nested, in_channels=in_channels) == [f"augment.0.transforms.1.name: {reason}"]
+
+
+@pytest.mark.parametrize(("name", "in_channels"), [("ColorJitter", 1), ("ChannelShuffle", 13), ("MedianBlur", 7)])
+def test_transforms_that_suit_the_channels(name: str, in_channels: int) -> None:
+    """From five channels on all numbers are alike."""
+    check_augment(entries({"name": name}), in_channels=in_channels)
+
+
+@pytest.mark.parametrize(
+    ("entry", "in_channels", "reason"),
+    [
+        (
+            {"name": "Affine", "fill": [1, 2, 3]},
+            4,
+            "has 3 values, but model.in_channels is 4; give one for each channel",
+        ),
+        ({"name": "Affine", "fill": [1]}, 3, "has 1 values, but model.in_channels is 3; give one for each channel"),
+        ({"name": "Affine", "fill": [1] * 5}, 5, "Affine takes a list for up to 4 channels; give one number for all"),
+        ({"name": "ThinPlateSpline", "fill": 9}, 3, "ThinPlateSpline fills the first channel with a number"),
+        ({"name": "ThinPlateSpline", "fill": 9.0}, 5, "ThinPlateSpline fills the first channel with a number"),
+        ({"name": "Erasing", "fill": "inpaint_ns"}, 1, "'inpaint_ns' paints images of 3 channels"),
+    ],
+)
+def test_fills_that_do_not_suit_the_channels(entry: dict[str, Any], in_channels: int, reason: str) -> None:
+    """A fill that would leave channels at 0, or be refused in the middle of the training, is refused before."""
+    (line,) = faults(entry, in_channels=in_channels)
+    assert line.startswith(f"augment.0.fill: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "in_channels"),
+    [
+        ({"name": "Affine", "fill": [1, 2, 3, 4]}, 4),
+        ({"name": "Affine", "fill": 7}, 13),
+        ({"name": "Erasing", "fill": [1] * 5}, 5),
+        ({"name": "ThinPlateSpline", "fill": 0}, 5),
+        ({"name": "ThinPlateSpline", "fill": 9}, 1),
+        ({"name": "CropAndPad", "px": 4, "fill": [1, 9]}, 3),
+        ({"name": "Erasing", "fill": "inpaint_ns"}, 3),
+        ({"name": "Erasing", "fill": "random"}, 5),
+    ],
+)
+def test_fills_that_suit_the_channels(entry: dict[str, Any], in_channels: int) -> None:
+    """What fills every channel passes."""
+    check_augment(entries(entry), in_channels=in_channels)
+
+
+def test_channels_may_be_left_unchecked() -> None:
+    """Who has only names and arguments to check says nothing of channels."""
+    check_augment(entries({"name": "ToGray"}, {"name": "Affine", "fill": [1, 2, 3, 4]}))
 
 
 def test_needs_no_heavy_import() -> None:

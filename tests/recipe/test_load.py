@@ -151,6 +151,14 @@ def test_augment_names_are_checked(write: Write) -> None:
     assert told == "augment.0.name: no transform named 'HorizontlFlip'. Did you mean 'HorizontalFlip'?"
 
 
+def test_augment_is_checked_against_the_channels(write: Write) -> None:
+    """Overrides count: the recipe suits RGB, and not one channel."""
+    path = write(SMALL | {"augment": [{"name": "ToGray"}]})
+    assert load_recipe(path).model.in_channels == 3
+    with pytest.raises(RecipeError, match=r"augment\.0\.name: 'ToGray' acts on images of 3 channels, but .* is 1"):
+        load_recipe(path, ["model.in_channels=1"])
+
+
 def test_text_that_is_no_text_is_refused(write: Write) -> None:
     """Half of a surrogate pair cannot be written as UTF-8 anywhere."""
     assert "\n" not in refusal(write(json.dumps(SMALL).replace('"small"', '"\\ud800"')))

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from segzoo.messages import explain
-from segzoo.recipe.available import FORMATS, STRATEGIES
+from segzoo.recipe.available import STRATEGIES
 from segzoo.recipe.data import DataSection
 from segzoo.recipe.schema import LossTerm, OptimizerSection, Recipe, SchedulerSection, TransferSection
 from segzoo.spec import Frozen
@@ -346,7 +346,6 @@ def test_what_is_built_is_part_of_the_schema() -> None:
         members = get_args(get_args(union)[0])
         return {choice for member in members for choice in get_args(member.model_fields[key].annotation)}
 
-    assert set(FORMATS) <= names(DataSection, "format")
     assert set(STRATEGIES) <= set(get_args(TransferSection.model_fields["strategy"].annotation))
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from segzoo.errors import PluginError, UnknownName
+from segzoo.testing import CHECKS as ALL
 from segzoo.testing import ContractError, Report, Row, check_model
 
 CHECKS = ["spec_without_torch", "parts", "logits_shape", "two_eval_passes"]
@@ -95,6 +97,23 @@ def test_ctrl_c_stops_the_kit(toys: Any) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         check_model(toys.spec(build), quick=True)
+
+
+def layers() -> int:
+    """Return the number of layers in memory."""
+    return sum(issubclass(type(found), nn.Module) for found in gc.get_objects())
+
+
+def test_networks_go_with_the_report(toys: Any) -> None:
+    """No layer of one model is left, to be collected some time later, while the next model's are built."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = layers()
+        assert check_model(toys.spec(), only=[name for name in ALL if name != "onnx_export"]).ok
+        assert layers() == before
+    finally:
+        gc.enable()
 
 
 def test_names_that_cannot_be_checked(install: Callable[..., Path]) -> None:

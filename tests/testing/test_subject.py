@@ -13,7 +13,7 @@ import segzoo
 from segzoo.errors import UnknownModel
 from segzoo.plugins import default_registry, get_spec
 from segzoo.spec import InputSpec, ModelSpec, Params
-from segzoo.testing.subject import random_image, seeded, subject_of
+from segzoo.testing.subject import Subject, random_image, seeded, subject_of
 
 
 def test_networks_are_built_once(toys: Any) -> None:
@@ -35,6 +35,23 @@ def test_networks_are_built_once(toys: Any) -> None:
     assert copy.training
     assert copy.head.bias is not subject.model.head.bias
     assert built == [torch.device("cpu"), torch.device("meta")]
+
+
+def test_findings_are_computed_once(toys: Any) -> None:
+    """Checks that look at the same step share it; what raises is computed anew for the next, and raises there, too."""
+    asked: list[object] = []
+
+    def find(subject: Subject) -> str:
+        asked.append(subject)
+        if len(asked) == 1:
+            raise ValueError("no luck")
+        return "found"
+
+    subject = subject_of(toys.spec())
+    with pytest.raises(ValueError, match="no luck"):
+        subject.once(find)
+    assert (subject.once(find), subject.once(find)) == ("found", "found")
+    assert asked == [subject, subject]
 
 
 def test_building_leaves_random_numbers_alone(toys: Any) -> None:

@@ -40,23 +40,23 @@ SPEC = ModelSpec(
 )
 
 
-def recipe() -> Recipe:
+def recipe(in_channels: int = 3) -> Recipe:
     """Return a recipe with an id and parameters."""
     data = {
         "recipe_version": 1,
         "name": "shapes",
-        "model": {"name": "segzoo/fast_scnn", "params": {"dropout": 0.2}},
+        "model": {"name": "segzoo/fast_scnn", "params": {"dropout": 0.2}, "in_channels": in_channels},
         "data": {"format": "shapes", "image_size": [96, 64]},
     }
     return Recipe.model_validate_json(json.dumps(data))
 
 
-def write(folder: Path, model: nn.Module, **metrics: Any) -> dict[str, Any]:
+def write(folder: Path, model: nn.Module, *, in_channels: int = 3, **metrics: Any) -> dict[str, Any]:
     """Write a model and return its description."""
     write_model(
         folder,
         model,
-        recipe=recipe(),
+        recipe=recipe(in_channels),
         spec=SPEC,
         classes=CLASSES,
         metrics={"split": "val", "mean_iou": 0.5, "per_class_iou": {"ground": 0.5, "Straße": None}, **metrics},
@@ -114,6 +114,25 @@ def test_description_has_all_that_is_needed(tmp_path: Path) -> None:
     assert provenance["recipe_sha256"] == recipe_sha256(recipe())
     assert provenance["torch"] == torch.__version__
     assert provenance["data_fingerprint"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "mean", "std"),
+    [
+        (1, [0.2], [0.5]),
+        (4, [0.1, 0.2, 0.3, 0.1], [0.4, 0.5, 0.6, 0.4]),
+        (5, [0.1, 0.2, 0.3, 0.1, 0.2], [0.4, 0.5, 0.6, 0.4, 0.5]),
+    ],
+)
+def test_description_normalises_every_channel(
+    tmp_path: Path, in_channels: int, mean: list[float], std: list[float]
+) -> None:
+    """Whoever uses the model finds a mean and a deviation for each of its channels."""
+    description = write(tmp_path, nn.Linear(2, 2), in_channels=in_channels)
+
+    assert description["in_channels"] == in_channels
+    assert description["mean"] == pytest.approx(mean)
+    assert description["std"] == pytest.approx(std)
 
 
 def test_checksum_ties_the_two_files(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segzoo.data.loaders import EvalBatch
 from segzoo.data.normalise import Normalise
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
+from segzoo.metrics import boundary_f1, class_counts
 from segzoo.training.evaluation import Evaluation, Predictor, Stopped, evaluate, resize_logits
 
 CLASSES = 3
@@ -237,3 +238,28 @@ def test_predictor_computes_in_the_runs_precision(channels_last: bool) -> None:
 
     assert seen == [(torch.bfloat16, channels_last)]
     assert scores.dtype == torch.float32
+
+
+def test_details_of_each_image() -> None:
+    """Each image is counted for itself at its own resolution; together they are the matrix of the split."""
+    batches = split()
+    found = evaluate(
+        predict,
+        batches,
+        num_classes=CLASSES,
+        ignore_index=IGNORED,
+        loss=WeightedSum([(1.0, CrossEntropy(ignore_index=IGNORED))]),
+        device=CPU,
+        detail=True,
+    )
+
+    assert found.details is not None
+    assert found.details.counts.shape == (len(SIZES), 3, CLASSES)
+    assert torch.equal(found.details.counts.sum(0).double(), class_counts(found.matrix))
+    assert found.details.counts[:, 1].sum(1).tolist() == [
+        int((mask != IGNORED).sum()) for batch in batches for mask in batch.masks
+    ]
+    label = resize_logits(predict(batches[0].images[1:2]), SIZES[1]).argmax(1)[0]
+    expected = boundary_f1(label, batches[0].masks[1], num_classes=CLASSES, ignore_index=IGNORED)
+    torch.testing.assert_close(found.details.boundary[1], expected, equal_nan=True)
+    assert score(batches).details is None

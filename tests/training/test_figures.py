@@ -120,6 +120,16 @@ def test_samples_keep_the_palette(tmp_path: Path) -> None:
         assert (middle[left : left + width] == color).all()
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(1, (90, 90, 90)), (4, (90, 120, 150)), (5, (90, 120, 150))])
+def test_samples_of_other_channels(tmp_path: Path, channels: int, shown: tuple[int, int, int]) -> None:
+    """One channel is shown as grey, of more than three the first three."""
+    image = np.broadcast_to(np.array([90, 120, 150, 7, 8], np.uint8)[:channels], (10, 20, channels))
+    mask = np.zeros((10, 20), np.uint8)
+    draw_samples(tmp_path / "samples.png", [image], [mask], [mask], PALETTE, NAMES, 255)
+    middle = pixels(tmp_path / "samples.png")[figures.LINE_HEIGHT + 75]
+    assert (middle[figures.GAP : figures.GAP + figures.SAMPLE_WIDTH] == shown).all()
+
+
 def test_samples_mark_ignored_pixels(tmp_path: Path) -> None:
     """Ignored pixels are striped in two shades that no class has, even where ignore_index is also a class."""
     image = np.zeros((20, 20, 3), np.uint8)

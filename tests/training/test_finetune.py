@@ -27,6 +27,7 @@ from segzoo.errors import (
 )
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
+from segzoo.training import session
 from segzoo.training.checkpoint import read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
@@ -56,6 +57,12 @@ def _keep_torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture(autouse=True)
+def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the figures, which take longer than such a run; ``run`` alone has them."""
+    monkeypatch.setattr(session, "draw_figures", lambda trainer, run: None)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return a finished run."""
@@ -69,6 +76,7 @@ def test_run_directory_is_complete(run: Run) -> None:
         ".lock",
         "recipe.json",
         "run.json",
+        "splits.json",
         "metrics.jsonl",
         "report.html",
         *(f"checkpoints/{name}.pt" for name in ("last", "previous", "best")),
@@ -131,6 +139,26 @@ def test_model_is_the_best_epoch_and_can_be_rebuilt(run: Run) -> None:
     assert description["metrics"]["epoch"] == top["epoch"]
     assert description["metrics"]["mean_iou"] == top["mean_iou"]
     assert description["palette"] == [entry["color"] for entry in description["classes"]]
+
+
+def test_best_weights_are_scored_in_detail(run: Run) -> None:
+    """Beside the scores of their epoch stand intervals, further scores and the passport."""
+    metrics = json.loads((run.model / "model.json").read_text())["metrics"]
+    for name in ("mean_iou", "pixel_accuracy", "mean_dice"):
+        low, high = metrics["intervals"][name]
+        assert low <= metrics["scores"][name] <= high
+        assert metrics["scores"][name] == pytest.approx(metrics[name], abs=1e-12)
+    assert 0 <= metrics["scores"]["boundary_f1"] <= 1
+    assert {name: row["iou"] for name, row in metrics["per_class"].items()} == metrics["per_class_iou"]
+    assert (metrics["passport"]["split"], metrics["passport"]["images"]) == ("val", 3)
+    assert metrics["passport"]["image_size"] == [32, 48]
+
+
+def test_splits_are_recorded(run: Run) -> None:
+    """The names of the samples of each split stand in the run."""
+    splits = json.loads((run.folder / "splits.json").read_text())
+    assert {split: len(names) for split, names in splits.items()} == {"train": 9, "val": 3}
+    assert splits["val"] == ["val-000000", "val-000001", "val-000002"]
 
 
 def test_finished_run_is_left_alone_on_resume(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

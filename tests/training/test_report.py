@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from segzoo.metrics import Passport
 from segzoo.page import data_uri
 from segzoo.training.report import FIGURES, write_report
 
@@ -46,6 +47,13 @@ RUN: dict[str, Any] = {
 }
 
 
+DETAILS: dict[str, Any] = {
+    "scores": {"mean_class_accuracy": 0.75, "frequency_weighted_iou": 0.825, "boundary_f1": 0.5},
+    "intervals": {"mean_iou": [0.861, 0.902], "mean_class_accuracy": [0.7, 0.8]},
+    "per_class": {"sky": {"iou": 0.91, "dice": 0.953, "accuracy": 0.97, "boundary_f1": None, "pixels": 12345}},
+}
+
+
 def row(epoch: int, mean_iou: float | None) -> dict[str, Any]:
     """Return a line of metrics.jsonl; without mIoU it is one of an epoch that was not validated."""
     scored = mean_iou is not None
@@ -67,13 +75,13 @@ def row(epoch: int, mean_iou: float | None) -> dict[str, Any]:
 def model(best: dict[str, Any]) -> dict[str, Any]:
     """Return a model.json whose weights are those of an epoch."""
     kept = ("epoch", "step", "mean_iou", "pixel_accuracy", "mean_dice", "per_class_iou")
-    how = {"reduction": "one confusion matrix over the split", "resolution": "original mask resolution"}
+    passport = Passport(split="val", images=101, ignore_index=255, image_size=(360, 480))
     return {
         "schema_version": 1,
         "id": "segzoo/unet_resnet34",
         "classes": [{"name": name, "color": [200, 30, 5 * index]} for index, name in enumerate(IOUS)],
         "ignore_index": 255,
-        "metrics": {"split": "val", "images": 101, **how, "ignore_index": 255, **{key: best[key] for key in kept}},
+        "metrics": {**{key: best[key] for key in kept}, "passport": passport.model_dump(mode="json"), **DETAILS},
     }
 
 
@@ -124,7 +132,7 @@ def test_the_page_lies_in_the_run(run: Path) -> None:
 def test_the_headline_is_the_best_epoch(run: Path) -> None:
     """Scores are those of the epoch with the highest mIoU, which is named; parameters and time stand beside them."""
     text = text_of(page_of(run))
-    assert "Best mIoU\n88.1%\nepoch 2 of 4\n" in text
+    assert "Best mIoU\n88.1%\nepoch 2 of 4, 86.1% to 90.2%\n" in text
     assert "Pixel accuracy\n90.0%\n" in text
     assert "Mean Dice\n80.0%\n" in text
     assert "Parameters\n24.44 M\n24,437,239\n" in text
@@ -135,7 +143,7 @@ def test_the_scores_have_their_passport(run: Path) -> None:
     """Split, number of images, reduction, resolution and ignored label are told, and which weights were saved."""
     text = text_of(page_of(run))
     assert "split\nval\nimages\n101\nreduction\none confusion matrix over the split\n" in text
-    assert "resolution\noriginal mask resolution\nnetwork input\nheight 360, width 480 pixels\n" in text
+    assert "network input\nheight 360, width 480 pixels\n" in text
     assert "ignored label\n255\n" in text
     assert "The saved model is that of epoch 2, step 92, with mIoU 88.1%." in text
 
@@ -149,6 +157,29 @@ def test_each_class_has_its_row(run: Path) -> None:
     assert "road &lt;b&gt;\n85.1%\n" in text
     assert "train\nabsent\n" in text
     assert "1 of 3 classes occurs neither in the masks nor in the predictions." in text
+
+
+def test_scores_that_are_taken_at_the_end(run: Path) -> None:
+    """Further scores have their card, with the interval where there is one, and further columns for the classes."""
+    text = text_of(page_of(run))
+    assert "Mean class accuracy\n75.0%\n70.0% to 80.0%\n" in text
+    assert "Boundary F1\n50.0%\n" in text
+    assert "accuracy\nDice\nboundary F1\npixels\n" in text
+    assert "sky\n91.0%\n97.0%\n95.3%\n" in text
+    assert "12,345\n" in text
+
+
+def test_a_run_that_goes_on_lacks_them(run: Path) -> None:
+    """Without the scores of the end there are neither empty cards nor empty columns."""
+    path = run / "model" / "model.json"
+    description = json.loads(path.read_text())
+    for key in DETAILS:
+        del description["metrics"][key]
+    path.write_text(json.dumps(description))
+    text = text_of(page_of(run))
+    assert "Best mIoU\n88.1%\nepoch 2 of 4\n" in text
+    assert "Boundary" not in text.replace("boundary scores", "").replace("boundary F1 per image", "")
+    assert "pixels\nsky" not in text
 
 
 def test_no_class_is_absent(run: Path) -> None:

@@ -72,12 +72,45 @@ def test_images_and_masks_of_their_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert [len(samples) for samples in open_source(data, seed=0).splits.values()] == [2, 2]
 
 
+INDICES = np.array([[0, 1], [1, 0]], np.uint8)
+COLORS = np.array([(10, 20, 30), (250, 0, 0)], np.uint8)
+
+
+def palette_image() -> Image.Image:
+    """Return a mask with a palette of other colours than the classes'."""
+    mask = Image.fromarray(INDICES)
+    mask.putpalette([200, 200, 200, 9, 9, 9])
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mode", "mask"),
+    [
+        ("index", Image.fromarray(INDICES)),
+        ("index", palette_image()),
+        ("palette", palette_image()),
+        ("rgb", Image.fromarray(COLORS[INDICES])),
+        ("binary", Image.fromarray(INDICES * 255)),
+    ],
+    ids=["grey", "palette as indices", "palette", "rgb", "binary"],
+)
+def test_modes_of_masks(tmp_path: Path, mode: str, mask: Image.Image) -> None:
+    """The same labels from every kind of mask, with the names and colours of the recipe."""
+    for kind, image in (("images", Image.new("RGB", (2, 2))), ("masks", mask)):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        image.save(tmp_path / "train" / kind / "a.png")
+    classes = [{"name": name, "color": color.tolist()} for name, color in zip("ab", COLORS, strict=True)]
+    source = open_source(folder(tmp_path, mask_mode=mode, classes=classes, splits={"train": "train"}), seed=0)
+    np.testing.assert_array_equal(source.read(source.splits["train"][0])[1], INDICES)
+    assert [(entry.name, entry.color) for entry in source.classes] == [("a", (10, 20, 30)), ("b", (250, 0, 0))]
+
+
 def test_files_without_partner_are_named(tmp_path: Path) -> None:
     """Images without mask and masks without image are listed together by path."""
     write_split(tmp_path, "train", ["a", "b", "c"])
     (tmp_path / "train/masks/a.png").unlink()
     (tmp_path / "train/images/c.png").unlink()
-    with pytest.raises(DataError, match="2 files lack their partner") as caught:
+    with pytest.raises(DataError, match="2 files are no pair of an image and a mask") as caught:
         open_source(folder(tmp_path, splits={"train": "train"}), seed=0)
     assert f"{tmp_path}/train/images/a.png: no mask in" in str(caught.value)
     assert f"{tmp_path}/train/masks/c.png: no image in" in str(caught.value)
@@ -98,7 +131,7 @@ def test_one_name_with_two_suffixes_is_refused(tmp_path: Path) -> None:
     """Which of two images a mask belongs to is not guessed."""
     write_split(tmp_path, "train", ["a"])
     Image.new("RGB", (8, 6)).save(tmp_path / "train/images/a.jpg")
-    with pytest.raises(DataError, match=r"1 names occur twice:\n.*a\.jpg and a\.png"):
+    with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same name"):
         open_source(folder(tmp_path, splits={"train": "train"}), seed=0)
 
 

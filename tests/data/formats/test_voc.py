@@ -76,10 +76,10 @@ def test_files_that_lists_name_must_exist(tmp_path: Path) -> None:
     write_voc(tmp_path)
     (tmp_path / "JPEGImages/2007_1.jpg").unlink()
     (tmp_path / "SegmentationClass/2007_2.png").unlink()
-    with pytest.raises(DataError, match=r"2 files that the splits of .* list are not there") as caught:
+    with pytest.raises(DataError, match="2 files are no pair of an image and a mask") as caught:
         open_source(VocData(root=str(tmp_path)), seed=0)
-    assert "2007_1.jpg: missing" in str(caught.value)
-    assert "2007_2.png: missing" in str(caught.value)
+    assert "2007_1.jpg: the file is missing" in str(caught.value)
+    assert "2007_2.png: the file is missing" in str(caught.value)
 
 
 def test_unknown_and_empty_splits(tmp_path: Path) -> None:
@@ -98,6 +98,13 @@ def test_missing_data_says_how_to_get_it(tmp_path: Path) -> None:
         open_source(VocData(root=str(tmp_path / "voc")), seed=0)
 
 
+def test_incomplete_data_is_not_fetched_over(tmp_path: Path) -> None:
+    """A folder of that name without lists is in the way; what a person put there is not deleted."""
+    (tmp_path / "VOCdevkit/VOC2012/JPEGImages").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no PASCAL VOC 2012 in .*; remove what is there, and it is fetched anew"):
+        open_source(VocData(root=str(tmp_path), download=True), seed=0)
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Serve a folder with a small archive in place of the official one; yield the archive."""
@@ -108,7 +115,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         file.add(folder / "VOCdevkit", "VOCdevkit")
     handler = functools.partial(QuietHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
-        thread = threading.Thread(target=web.serve_forever)
+        thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         digest = hashlib.md5(archive.read_bytes()).hexdigest()
         address = f"http://127.0.0.1:{web.server_port}/small.tar"

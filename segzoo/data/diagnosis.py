@@ -1,0 +1,142 @@
+"""What ``segzoo data check`` says of a recipe's data or of a folder, as plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segzoo.data.advice import Fragment, Statistics, class_weights, make_remarks, propose, training_split
+from segzoo.data.doctor import Checkup, SplitFacts, examine_source
+from segzoo.data.examine import Watch, unwatched
+from segzoo.data.findings import Finding
+from segzoo.data.guess import guess_section
+from segzoo.data.source import Source, list_source, refuse_empty
+from segzoo.plugins import get_spec
+from segzoo.recipe.schema import CrossEntropy, LossTerm, Recipe
+from segzoo.registry import validate_params
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is wrong with data, what it holds, and what follows.
+
+    Args:
+        checkup: The findings and the facts of each split.
+        expected: What the model subtracts from images and divides them by; None for a folder.
+        labels: How many masks of a folder hold each label or colour.
+        weights: Weights of the classes by formula.
+        remarks: What is no fault, but should be known.
+        fragment: What the recipe could gain, as a part of one.
+    """
+
+    checkup: Checkup
+    expected: Statistics | None
+    labels: dict[str, int]
+    weights: dict[str, list[float]]
+    remarks: list[str]
+    fragment: Fragment
+
+    def rows(self) -> list[dict[str, str | None]]:
+        """Return one row for each finding."""
+        return [
+            {"kind": finding.kind, "split": split, "file": readable(finding.file), "message": finding.message}
+            for split, finding in self.checkup.findings
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Return all but the findings themselves."""
+        names = [entry.name for entry in self.checkup.classes]
+        expected = None if self.expected is None else dict(zip(("mean", "std"), map(list, self.expected), strict=True))
+        return {
+            "findings": dict(Counter(finding.kind for _, finding in self.checkup.findings)),
+            "classes": names,
+            "splits": {split: _numbers(facts, names) for split, facts in self.checkup.splits.items()},
+            "expected": expected,
+            "labels": self.labels,
+            "class_weights": self.weights,
+            "remarks": self.remarks,
+            "fragment": self.fragment,
+        }
+
+
+def diagnose_recipe(recipe: Recipe, *, watch: Watch = unwatched) -> Diagnosis:
+    """Read all data of a resolved recipe.
+
+    Raises:
+        DataError: If there is nothing to read.
+        SegzooError: If the data cannot be fetched, or the format has no such images.
+    """
+    channels = recipe.model.in_channels
+    source, unpaired = list_source(recipe.data, seed=recipe.train.seed, in_channels=channels)
+    checkup = _check(source, unpaired, watch, where=getattr(recipe.data, "root", recipe.data.format))
+    return _conclude(checkup, _expected(recipe), {}, recipe.data.model_dump(mode="json"), recipe.loss)
+
+
+def diagnose_folder(root: Path, *, watch: Watch = unwatched) -> Diagnosis:
+    """Read all data of a folder, whose layout and labels are guessed.
+
+    Raises:
+        DataError: If there is nothing to read, or the layout is unknown.
+    """
+    guess = guess_section(root, watch=watch)
+    source, unpaired = list_source(guess.section, seed=0)
+    checkup = _check(source, unpaired, watch, where=str(root))
+    section = guess.section.model_dump(mode="json")
+    diagnosis = _conclude(checkup, None, guess.labels, section, (CrossEntropy(),))
+    more = diagnosis.fragment.get("data", {})
+    diagnosis.fragment["data"] = guess.proposal | more
+    return diagnosis
+
+
+def readable(name: str) -> str:
+    """Return a file's name for JSON: bytes that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _check(source: Source, unpaired: tuple[Finding, ...], watch: Watch, *, where: str) -> Checkup:
+    if not unpaired:
+        refuse_empty(source.splits, where)
+    return examine_source(source, unpaired, watch=watch)
+
+
+def _conclude(
+    checkup: Checkup,
+    expected: Statistics | None,
+    labels: dict[str, int],
+    section: dict[str, Any],
+    loss: tuple[LossTerm, ...],
+) -> Diagnosis:
+    split = training_split(checkup)
+    weights = {} if split is None else class_weights(checkup.splits[split])
+    return Diagnosis(
+        checkup=checkup,
+        expected=expected,
+        labels=labels,
+        weights=weights,
+        remarks=make_remarks(checkup, expected),
+        fragment=propose(checkup, weights, data=section, loss=loss),
+    )
+
+
+def _expected(recipe: Recipe) -> Statistics:
+    from segzoo.data.normalise import channel_statistics  # torch
+
+    spec = get_spec(recipe.model.name)
+    spec = spec.refined(validate_params(spec, recipe.model.params))
+    return channel_statistics(spec.input, recipe.model.in_channels)
+
+
+def _numbers(facts: SplitFacts, names: list[str]) -> dict[str, Any]:
+    pixels = sum(facts.class_pixels)
+    return {
+        "samples": facts.samples,
+        "height": list(facts.heights),
+        "width": list(facts.widths),
+        "ignored_share": facts.ignored_share,
+        "class_shares": {name: count / max(pixels, 1) for name, count in zip(names, facts.class_pixels, strict=True)},
+        "class_pixels": dict(zip(names, facts.class_pixels, strict=True)),
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+    }

@@ -1,0 +1,74 @@
+"""Which samples each step trains on: a function of the seed, whatever ran before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from segzoo.data.draws import derive_seed
+
+Key = tuple[int, int]
+"""Epoch and position in the split: all that an augmentation depends on, beside the seed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which samples each step trains on; every epoch has its own order.
+
+    A last step that is not full is left out of its epoch, so that no odd batch meets a batch norm. Fewer samples
+    than a step are one step.
+
+    Args:
+        num_samples: Samples in the split.
+        batch_size: Samples in a batch.
+        seed: Decides the order together with the epoch.
+        accumulate: Batches in a step.
+
+    Raises:
+        ValueError: If there are no samples, a batch has none, or a step has no batch.
+    """
+
+    num_samples: int
+    batch_size: int
+    seed: int
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.num_samples, self.batch_size, self.accumulate) < 1:
+            raise ValueError(
+                "num_samples, batch_size and accumulate must be at least 1, got "
+                f"{self.num_samples}, {self.batch_size} and {self.accumulate}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return max(self.num_samples // (self.batch_size * self.accumulate), 1)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches in every step."""
+        return len(self.batches(0))
+
+    def keys(self, step: int) -> list[Key]:
+        """Return the epoch, from 0, and the position of each sample of a step, from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        size = self.batch_size * self.accumulate
+        return [(epoch, index) for index in self._order(epoch)[position * size : (position + 1) * size]]
+
+    def batches(self, step: int) -> list[list[Key]]:
+        """Return the keys of a step, batch by batch."""
+        keys = self.keys(step)
+        return [keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)]
+
+    def _order(self, epoch: int) -> list[int]:
+        return _permutation(derive_seed(self.seed, "order", epoch), self.num_samples)
+
+
+# Two, because workers are asked for the next epoch's batches before the last ones of this epoch are trained.
+@lru_cache(maxsize=2)
+def _permutation(seed: int, length: int) -> list[int]:
+    order: list[int] = np.random.default_rng(seed).permutation(length).tolist()
+    return order
