@@ -38,9 +38,9 @@ def test_plan_of_few_samples(samples: int, size: int, steps: int, first: int) ->
 
 def test_plan_needs_samples() -> None:
     """Values that make no batch are refused."""
-    with pytest.raises(ValueError, match="got 0, 4 and 1"):
+    with pytest.raises(ValueError, match=r"got 0, 4 and 1"):
         Plan(0, 4, SEED)
-    with pytest.raises(ValueError, match="got 4, 0 and 1"):
+    with pytest.raises(ValueError, match=r"got 4, 0 and 1"):
         Plan(4, 0, SEED)
 
 
