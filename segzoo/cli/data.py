@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segzoo.cli.complete import recipe_names
-from segzoo.cli.output import SCHEMA_VERSION, Json, print_table
+from segzoo.cli.output import SCHEMA_VERSION, Json, plain, print_table
 from segzoo.cli.recipe import RecipeArgument, SetOption, read_recipe
 from segzoo.errors import SegzooError, UsageFault, did_you_mean
 from segzoo.files import write_atomic
@@ -69,6 +68,9 @@ def show(
     set_: SetOption = None,
     split: Annotated[str, typer.Option(help="The split to show.")] = "train",
     count: Annotated[int, typer.Option(min=1, max=100, help="How many samples, spread over the split.")] = 4,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the augmentation; absent is train.seed, as the first epoch has.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Draw samples before and after augmentation, as the first epoch sees them, with masks and a legend."""
@@ -81,7 +83,7 @@ def show(
     resolved = read_recipe(recipe, set_)
     from segzoo.data.drawing import draw_recipe
 
-    write_atomic(out, draw_recipe(resolved, split=split, count=count))
+    write_atomic(out, draw_recipe(resolved, split=split, count=count, seed=seed))
     typer.echo(out)
 
 
@@ -91,7 +93,7 @@ def _bars() -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    hidden = not sys.stderr.isatty() or "NO_COLOR" in os.environ
+    hidden = plain(sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bars:
 

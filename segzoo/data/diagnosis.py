@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from segzoo.data.examine import Watch, unwatched
 from segzoo.data.findings import Finding
 from segzoo.data.guess import guess_section
 from segzoo.data.source import Source, list_source, refuse_empty
+from segzoo.errors import DataError
 from segzoo.plugins import get_spec
 from segzoo.recipe.schema import CrossEntropy, LossTerm, Recipe
 from segzoo.registry import validate_params
@@ -41,7 +44,7 @@ class Diagnosis:
     def rows(self) -> list[dict[str, str | None]]:
         """Return one row for each finding."""
         return [
-            {"kind": finding.kind, "split": split, "file": readable(finding.file), "message": finding.message}
+            {"kind": finding.kind, "split": split, "file": readable(finding.file), "message": readable(finding.message)}
             for split, finding in self.checkup.findings
         ]
 
@@ -65,11 +68,12 @@ def diagnose_recipe(recipe: Recipe, *, watch: Watch = unwatched) -> Diagnosis:
     """Read all data of a resolved recipe.
 
     Raises:
-        DataError: If there is nothing to read.
+        DataError: If there is nothing to read, or a folder may not be looked into.
         SegzooError: If the data cannot be fetched, or the format has no such images.
     """
     channels = recipe.model.in_channels
-    source, unpaired = list_source(recipe.data, seed=recipe.train.seed, in_channels=channels)
+    with _listing():
+        source, unpaired = list_source(recipe.data, seed=recipe.train.seed, in_channels=channels)
     checkup = _check(source, unpaired, watch, where=getattr(recipe.data, "root", recipe.data.format))
     return _conclude(checkup, _expected(recipe), {}, recipe.data.model_dump(mode="json"), recipe.loss)
 
@@ -78,10 +82,11 @@ def diagnose_folder(root: Path, *, watch: Watch = unwatched) -> Diagnosis:
     """Read all data of a folder, whose layout and labels are guessed.
 
     Raises:
-        DataError: If there is nothing to read, or the layout is unknown.
+        DataError: If there is nothing to read, the layout is unknown, or a folder may not be looked into.
     """
-    guess = guess_section(root, watch=watch)
-    source, unpaired = list_source(guess.section, seed=0)
+    with _listing():
+        guess = guess_section(root, watch=watch)
+        source, unpaired = list_source(guess.section, seed=0)
     checkup = _check(source, unpaired, watch, where=str(root))
     section = guess.section.model_dump(mode="json")
     diagnosis = _conclude(checkup, None, guess.labels, section, (CrossEntropy(),))
@@ -90,9 +95,18 @@ def diagnose_folder(root: Path, *, watch: Watch = unwatched) -> Diagnosis:
     return diagnosis
 
 
-def readable(name: str) -> str:
-    """Return a file's name for JSON: bytes that are no UTF-8 are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def readable(text: str) -> str:
+    """Return text for JSON: the bytes of file names in it that are no UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def _listing() -> Iterator[None]:
+    """Turn a folder that may not be looked into, which leaves nothing to check, into a DataError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: {error.strerror}; the data cannot be listed") from error
 
 
 def _check(source: Source, unpaired: tuple[Finding, ...], watch: Watch, *, where: str) -> Checkup:

@@ -50,13 +50,14 @@ class Drawn(NamedTuple):
     after: tuple[Pixels, Pixels]
 
 
-def draw_recipe(recipe: Recipe, *, split: str, count: int) -> bytes:
+def draw_recipe(recipe: Recipe, *, split: str, count: int, seed: int | None = None) -> bytes:
     """Return a PNG of samples spread over a split of a recipe's data, augmented as in training's first epoch.
 
     Args:
         recipe: The resolved recipe.
         split: Which split; training augments only ``train``, but any can be looked at.
         count: How many samples; fewer where the split has fewer.
+        seed: What the augmentation is drawn from; absent is ``train.seed``. The splits stay as they are.
 
     Raises:
         DataError: If there is no such split, or a sample cannot be read.
@@ -78,8 +79,9 @@ def draw_recipe(recipe: Recipe, *, split: str, count: int) -> bytes:
     for index in chosen:
         image, mask = _read(source, samples[index])
         # The seed that segzoo.data.loaders gives it in epoch 0.
-        seed = derive_seed(recipe.train.seed, "augment", 0, index)
-        drawn.append(Drawn(samples[index].name, (image, mask), transform(image.copy(), mask.copy(), seed=seed)))
+        draw_seed = derive_seed(recipe.train.seed if seed is None else seed, "augment", 0, index)
+        after = transform(image.copy(), mask.copy(), seed=draw_seed)
+        drawn.append(Drawn(samples[index].name, (image, mask), after))
     return draw(drawn, source.classes, source.ignore_index)
 
 

@@ -11,18 +11,22 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from segzoo.data.examine import Watch, unwatched
-from segzoo.data.findings import FileFault
+from segzoo.data.findings import FileFault, printable
+from segzoo.data.formats.camvid import ORIGINAL
 from segzoo.data.formats.folder import split_names
 from segzoo.data.formats.pairs import Found, join, pair_folders
 from segzoo.data.formats.voc import find_voc
 from segzoo.data.images import MaskMode, read_image, read_mask
 from segzoo.data.source import Pixels
 from segzoo.errors import DataError, MissingDataError
-from segzoo.recipe.data import ClassEntry, FolderData, VocData
+from segzoo.recipe.data import CamvidData, ClassEntry, FolderData, VocData
 
 Color = tuple[int, int, int]
 
-LAYOUTS = "<root>/<split>/images and <root>/<split>/masks, <root>/images and <root>/masks, or PASCAL VOC's"
+LAYOUTS = (
+    "<root>/<split>/images and <root>/<split>/masks, <root>/images and <root>/masks, PASCAL VOC's, "
+    "or CamVid's as it is distributed"
+)
 WHOLE = "all"
 """The name of the one split of data without splits."""
 
@@ -40,10 +44,10 @@ class Guess(NamedTuple):
     Args:
         section: The data as it is checked, in the splits that the folders have.
         proposal: The keys of the section for a recipe, which needs a split to train on.
-        labels: How many masks hold each label or colour, as text; of VOC, whose classes are known, nothing.
+        labels: How many masks hold each label or colour, as text; nothing for VOC and CamVid, whose classes are known.
     """
 
-    section: FolderData | VocData
+    section: FolderData | VocData | CamvidData
     proposal: dict[str, Any]
     labels: dict[str, int]
 
@@ -64,14 +68,16 @@ def guess_section(root: Path, *, watch: Watch = unwatched) -> Guess:
 
     Raises:
         MissingDataError: If the folder is not there.
-        DataError: If its layout is unknown, or there is no pair of an image and a mask.
+        DataError: If its layout is unknown, or no recipe could hold the name of a folder.
     """
     if not root.is_dir():
         raise MissingDataError(f"there is no folder {root}")
-    voc = _guess_voc(root)
-    if voc is not None:
-        return voc
+    _refuse_bytes(str(root))
+    known = _guess_voc(root) or _guess_camvid(root)
+    if known is not None:
+        return known
     official = split_names(root)
+    _refuse_bytes(*official)
     if official:
         found = join(pair_folders(root / split / "images", root / split / "masks") for split in official)
         place: dict[str, Any] = {"root": str(root), "splits": {split: split for split in official}}
@@ -108,6 +114,24 @@ def _guess_voc(root: Path) -> Guess | None:
     section = VocData(root=str(root), year=year, splits={split: split for split in official})
     proposal = {"format": "voc", "root": str(root), "year": year, "splits": _with_train(official)}
     return Guess(section, proposal, {})
+
+
+def _guess_camvid(root: Path) -> Guess | None:
+    if not all((root / folder).is_dir() for folder in ORIGINAL):
+        return None
+    section = CamvidData(root=str(root), splits={WHOLE: 1.0})
+    return Guess(section, {"format": "camvid", "root": str(root), "splits": dict(PARTS)}, {})
+
+
+def _refuse_bytes(*names: str) -> None:
+    """Refuse what is no UTF-8: recipes are, and could not name it."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"the name of the folder {printable(name)} is not UTF-8, and no recipe could hold it; rename the folder"
+            ) from None
 
 
 def _with_train(official: Sequence[str]) -> dict[str, str] | dict[str, float]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,6 +205,33 @@ def test_progress_is_shown_on_a_terminal(terminal: Callable[..., str], data: Pat
     assert "reading" not in terminal("data", "check", recipe, NO_COLOR="1")
 
 
+def test_closed_stderr_is_no_finding(data: Path) -> None:
+    """Where there is nowhere to show progress, clean data is still 0."""
+    command = shlex.join([sys.executable, "-m", "segzoo", "data", "check", str(write_recipe(data))])
+    done = subprocess.run(f"{command} 2>&-", shell=True, stdout=subprocess.PIPE, timeout=120, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"split ")
+
+
+@pytest.mark.parametrize("words", ["recipe", "folder"])
+def test_folder_that_may_not_be_entered_is_2(
+    refused: Callable[..., str], data: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """There is nothing to check where the data may not be looked into; the folder is named."""
+    is_dir = Path.is_dir
+    locked = str(data / "train" / "images")
+
+    def deny(path: Path) -> bool:
+        if str(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", locked)
+        return is_dir(path)
+
+    recipe = str(write_recipe(data))
+    monkeypatch.setattr(Path, "is_dir", deny)
+    message = refused("data", "check", recipe if words == "recipe" else str(data))
+    assert message == f"{locked}: Permission denied; the data cannot be listed"
+
+
 def test_show_draws_a_picture(run: Run, data: Path) -> None:
     """The command writes a PNG, prints its path, and does not replace a file unless told to."""
     recipe = str(write_recipe(data))
@@ -212,7 +243,8 @@ def test_show_draws_a_picture(run: Run, data: Path) -> None:
     again = run("data", "show", recipe, "--out", "picture.png")
     assert again.exit_code == 2
     assert "picture.png exists; choose another name, or pass --overwrite" in again.stderr
-    assert run("data", "show", recipe, "--out", "picture.png", "--split", "val", "--overwrite").exit_code == 0
+    other = ("--split", "val", "--seed", "1", "--overwrite")
+    assert run("data", "show", recipe, "--out", "picture.png", *other).exit_code == 0
     with Image.open("picture.png") as picture:
         assert picture.height > first.height
 
@@ -224,9 +256,10 @@ def test_show_draws_a_picture(run: Run, data: Path) -> None:
         (("--out", "no/x.png"), "the folder no does not exist"),
         (("--out", "x.png", "--split", "vall"), "Did you mean 'val'"),
         (("--out", "x.png", "--count", "0"), "--count"),
+        (("--out", "x.png", "--seed", "-1"), "--seed"),
         ((), "--out"),
     ],
-    ids=["suffix", "folder", "split", "count", "no file"],
+    ids=["suffix", "folder", "split", "count", "seed", "no file"],
 )
 def test_show_refuses(refused: Callable[..., str], data: Path, words: tuple[str, ...], message: str) -> None:
     """What cannot be drawn ends in one message, and nothing is written."""

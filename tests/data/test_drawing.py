@@ -98,6 +98,19 @@ def test_augmented_sample_is_that_of_the_first_epoch(monkeypatch: pytest.MonkeyP
         assert not np.array_equal(one.before[0], one.after[0])
 
 
+def test_seed_changes_the_augmentation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another seed the same samples are drawn, other after augmentation; with train.seed nothing changes."""
+    drawn: list[list[Drawn]] = []
+    monkeypatch.setattr("segzoo.data.drawing.draw", lambda samples, *_: drawn.append(list(samples)) or b"")
+    for seed in (None, shapes().train.seed, 7):
+        draw_recipe(shapes(), split="train", count=3, seed=seed)
+    usual, same, other = drawn
+    for one, two, three in zip(usual, same, other, strict=True):
+        np.testing.assert_array_equal(one.before[0], three.before[0])
+        np.testing.assert_array_equal(one.after[0], two.after[0])
+        assert not np.array_equal(one.after[0], three.after[0])
+
+
 def test_samples_are_spread_over_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first and the last are among them; more than there are is all of them, once."""
     names: list[list[str]] = []

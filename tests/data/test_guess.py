@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from segzoo.data.guess import guess_section
 from segzoo.errors import DataError, MissingDataError
-from segzoo.recipe.data import FolderData, VocData
+from segzoo.recipe.data import CamvidData, FolderData, VocData
 
 VOC = Path(__file__).parents[3] / "shared" / "data" / "voc_sample"
 
@@ -147,6 +148,26 @@ def test_voc_is_known_by_its_lists(tmp_path: Path, inside: str) -> None:
     assert isinstance(section, VocData)
     assert section.year == ("2007" if inside else "2012")
     assert section.splits == {"train": "train", "val": "val"}
+
+
+def test_camvid_as_it_is_distributed_is_known_by_its_folders(tmp_path: Path) -> None:
+    """CamVid's own folders are read as the format camvid, whole, and fractions are proposed."""
+    for name in ("701_StillsRaw_full", "LabeledApproved_full"):
+        (tmp_path / name).mkdir()
+    guess = guess_section(tmp_path)
+    assert guess.section == CamvidData(root=str(tmp_path), splits={"all": 1.0})
+    assert guess.proposal == {"format": "camvid", "root": str(tmp_path), "splits": {"train": 0.8, "val": 0.2}}
+
+
+@pytest.mark.parametrize("inside", ["", "train"])
+def test_folders_that_no_recipe_could_name_are_refused(tmp_path: Path, inside: str) -> None:
+    """A root or a split whose name is not UTF-8 is told by its name."""
+    strange = os.fsdecode(b"b\xe9d")
+    root = tmp_path / "data" if inside else tmp_path / strange
+    for split in ("train", strange if inside else "val"):
+        make(root / split, [grey(0, 1)])
+    with pytest.raises(DataError, match=r"b\\xe9d is not UTF-8, and no recipe could hold it; rename the folder"):
+        guess_section(root)
 
 
 @pytest.mark.skipif(not VOC.is_dir(), reason="needs the VOC sample beside the repository")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -103,11 +104,42 @@ def tiff(pixels: Any, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def png(width: int, height: int, *chunks: tuple[bytes, bytes], interlace: int = 0) -> bytes:
+    """Return a PNG of 8-bit colours with the given chunks between its first and its last."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlace)
+    every = ((b"IHDR", header), *chunks, (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in every
+    )
+
+
 def huge_png() -> bytes:
     """Return a PNG whose header promises 10 gigapixels."""
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    return png(100_000, 100_000)
+
+
+def lines(pixels: Pixels) -> bytes:
+    """Return the lines of an image as a PNG holds them before they are packed."""
+    return b"".join(b"\0" + line.tobytes() for line in pixels)
+
+
+def comment_bomb() -> bytes:
+    """Return a good PNG with a comment that is a thousand times as long when it is unpacked."""
+    comment = b"Comment\0\0" + zlib.compress(bytes(100_000_000))
+    return png(WIDTH, HEIGHT, (b"zTXt", comment), (b"IDAT", zlib.compress(lines(picture(9)))))
+
+
+def padded() -> bytes:
+    """Return a good PNG whose pixels are followed by 100 MB of zeros in the packed stream."""
+    return png(WIDTH, HEIGHT, (b"IDAT", zlib.compress(lines(picture(9)) + bytes(100_000_000))))
+
+
+def interlaced() -> bytes:
+    """Return a PNG in seven passes."""
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    parts = b"".join(lines(picture(9)[y::down, x::right]) for x, y, right, down in passes)
+    return png(WIDTH, HEIGHT, (b"IDAT", zlib.compress(parts)), interlace=1)
 
 
 def bad_crc() -> bytes:
@@ -255,6 +287,13 @@ REFUSED: dict[str, tuple[str, Callable[[Tree], Path]]] = {
         "unreadable",
         lambda tree: link(tree.images / "loop", tree.images, tree.images / "good0.png", picture(0)),
     ),
+    "device": (
+        "unreadable",
+        lambda tree: link(tree.images / "bad.png", Path("/dev/zero"), tree.masks / "bad.png", labels(9)),
+    ),
+    "comment that unpacks to 100 MB": ("unreadable", lambda tree: tree.put(comment_bomb())),
+    "HTML error page with a byte order mark": ("unreadable", lambda tree: tree.put(b"\xef\xbb\xbf<html></html>")),
+    "PNG after a byte order mark": ("unreadable", lambda tree: tree.put(b"\xef\xbb\xbf" + PNG)),
     "socket": ("unreadable", lambda tree: listening(tree.images / "bad.png", tree.masks / "bad.png", labels(9))),
     "two suffixes": ("repeated_name", twice),
     "image alone": ("missing_mask", lambda tree: alone(tree.images / "bad.png", picture(9))),
@@ -394,6 +433,8 @@ READ: dict[str, Callable[[Tree], Pixels]] = {
     "WEBP": with_image(lambda: encode(picture(9), "WEBP")),
     "GIF of one frame": with_image(lambda: encode(picture(9), "GIF")),
     "PNG with rubbish after its end": with_image(lambda: PNG + b"rubbish" * 99),
+    "interlaced PNG": with_image(interlaced),
+    "PNG that unpacks to 100 MB more than its pixels": with_image(padded),
     "EXIF-rotated image, upright mask": with_image(lambda: rotated(picture(9)), lambda: labels(9, WIDTH, HEIGHT)),
     "palette mask": with_mask(lambda: palette_mask(labels(9))),
     "grey mask with alpha": with_mask(lambda: encode(Image.merge("LA", [Image.fromarray(labels(9))] * 2), "PNG")),
@@ -450,6 +491,76 @@ def test_pipe_is_not_waited_for(tree: Tree, half: str) -> None:
     assert done.returncode == 1, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert (row["kind"], row["file"], row["message"]) == ("unreadable", str(pipe), "it is not a regular file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_file_without_permission_is_told(tree: Tree, check: Callable[..., Result]) -> None:
+    """A file that may not be read is a finding like any other."""
+    locked = tree.put()
+    locked.chmod(0)
+    (row,) = json.loads(check("--json").stdout)["rows"]
+    assert (row["kind"], row["file"], row["message"]) == ("unreadable", str(locked), "Permission denied")
+
+
+def test_folder_that_may_be_listed_but_not_entered_is_told(
+    tree: Tree, check: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file in it, and each folder, is a finding; the other splits are checked all the same."""
+    (tree.masks / "more").mkdir()
+    stat = Path.stat
+
+    def deny(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.parent == tree.masks:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", deny)
+    document = json.loads(check("--json").stdout)
+    found = {(row["kind"], row["file"], row["message"]) for row in document["rows"]}
+    assert found == {("unreadable", str(tree.masks / f"good{n}.png"), "Permission denied") for n in (0, 1)}
+    assert document["summary"]["splits"]["val"]["samples"] == 2
+
+
+def test_names_that_differ_only_in_case_are_two_samples(tree: Tree, check: Callable[..., Result]) -> None:
+    """Where the file system tells a.png from A.png, so does the check: each image has its own mask."""
+    tree.put(picture(7), labels(7), name="bad")
+    tree.put(picture(8), labels(8), name="BAD")
+    if len(list(tree.images.iterdir())) < 4:
+        pytest.skip("the file system does not tell them apart")
+    assert check().exit_code == 0
+    source, _ = list_source(tree.section, seed=0)
+    masks = {sample.name: source.read(sample)[1] for sample in source.splits["train"]}
+    np.testing.assert_array_equal(masks["bad"], labels(7))
+    np.testing.assert_array_equal(masks["BAD"], labels(8))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "kind"),
+    [(picture(9, 1, 1), labels(9, 1, 1), "blank_image"), (None, labels(9) % 2 * 255, "binary_mask")],
+    ids=["one pixel", "mask of 0 and 255"],
+)
+def test_what_could_be_trained_on_is_told_too(
+    tree: Tree, check: Callable[..., Result], image: Pixels | None, mask: Pixels, kind: str
+) -> None:
+    """An image of one pixel, and a mask of 0 and 255 where 255 is the ignored label, are found by the check alone."""
+    culprit = tree.put(image, mask)
+    (row,) = json.loads(check("--json").stdout)["rows"]
+    assert (row["kind"], row["file"]) == (kind, str(culprit))
+    scan(open_source(tree.section, seed=0), ["train", "val"], num_classes=len(CLASSES))
+
+
+def test_json_is_utf8_where_names_are_not(tree: Tree) -> None:
+    """The names in messages are escaped as those of the files at fault are: what is printed can be decoded."""
+    for name in (b"\xe9", b"\xea"):
+        tree.put(picture(7), name=os.fsdecode(name))
+    command = [sys.executable, "-m", "segzoo", "data", "check", str(tree.recipe())]
+    for options in ((), ("--json",)):
+        done = subprocess.run([*command, *options], capture_output=True, timeout=120, check=False)
+        assert done.returncode == 1, done.stderr
+        printed = done.stdout.decode("utf-8", "strict")
+    (row,) = json.loads(printed)["rows"]
+    assert row["file"] == str(tree.images / "\\udcea.png")
+    assert row["message"] == f"the same picture as {tree.images / chr(92)}udce9.png"
 
 
 def test_mask_of_webp_colours_is_refused(tree: Tree, check: Callable[..., Result]) -> None:

@@ -147,11 +147,19 @@ def _walk(folder: Path, findings: list[Finding]) -> Iterator[Path]:
             path = inside / name
             if path.suffix.lower() in SUFFIXES:
                 yield path
-            elif path.is_symlink():
+            elif _is_link(path):
                 findings.append(
                     Finding("unreadable", str(path), "a link to a folder is not followed; copy or mount it")
                 )
         yield from (inside / name for name in names if not name.startswith("."))
+
+
+def _is_link(path: Path) -> bool:
+    """Say whether a path is a link; in a folder that may not be entered nobody can tell."""
+    try:
+        return path.is_symlink()
+    except PermissionError:
+        return False
 
 
 def _no_file(path: Path) -> str | None:
@@ -159,7 +167,7 @@ def _no_file(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return f"a link that leads nowhere ({error.strerror})" if path.is_symlink() else error.strerror
+        return f"a link that leads nowhere ({error.strerror})" if _is_link(path) else error.strerror
     if stat.S_ISREG(mode):
         return None
     return "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"
