@@ -137,10 +137,11 @@ def test_a_builtins_alias_cannot_be_taken() -> None:
     ],
 )
 def test_unknown_names_get_suggestions(zoo: Registry, name: str, message: str) -> None:
-    """The value is quoted and the nearest names follow, in the form that was used."""
+    """The value is quoted, the nearest names follow in the form that was used, and nothing is to be installed."""
     with pytest.raises(UnknownModel) as caught:
         zoo.resolve(name)
     assert str(caught.value).startswith(message)
+    assert "pip install" not in str(caught.value)
 
 
 def test_unknown_distribution_says_what_to_install(zoo: Registry) -> None:

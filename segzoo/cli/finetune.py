@@ -21,7 +21,8 @@ def finetune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe, model, device and data folder.")] = False,
 ) -> None:
     """Train a model as a recipe says, into a run directory with checkpoints and a report."""
-    resolved = read_recipe(recipe, set_)
+    # What --resume goes on with may need no weights; the run itself looks for them where it does.
+    resolved = read_recipe(recipe, set_, find_weights=dry_run or not resume)
     # Both modules start without torch: it is imported once the run directory is locked.
     if dry_run:
         from segzoo.training.dry_run import check_run

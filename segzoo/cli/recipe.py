@@ -27,11 +27,13 @@ SetOption = Annotated[
 ]
 
 
-def read_recipe(recipe: str, overrides: list[str] | None) -> Recipe:
-    """Load and resolve a recipe; whatever is wrong with it is said with its name."""
+def read_recipe(recipe: str, overrides: list[str] | None, *, find_weights: bool = True) -> Recipe:
+    """Load and resolve a recipe; whatever is wrong with it, its weights too, is said with its name."""
+    from segzoo.training.finetune import resolve_without_weights  # without torch, and of no use to other commands
+
     loaded = load_recipe(recipe, overrides or ())
     try:
-        return resolve_recipe(loaded, default_registry())
+        return resolve_recipe(loaded, default_registry()) if find_weights else resolve_without_weights(loaded)
     except UsageFault as error:
         raise RecipeError(f"{recipe}: {error}") from None
 

@@ -86,8 +86,9 @@ def finetune(
         SegzooError: If recipe, data, device or training is at fault.
     """
     _refuse_processes()
-    resolved = resolve_recipe(recipe, default_registry())
-    folder = Path(out) if out is not None else Path("runs") / resolved.name
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    restores = resume and not overwrite and _has_checkpoint(folder)
+    resolved = resolve_without_weights(recipe) if restores else resolve_recipe(recipe, default_registry())
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
@@ -116,6 +117,27 @@ def _stop_request() -> StopRequest:
     """Return a request that only signals make, or the one that `segzoo verify-resume` asks for."""
     kill = os.environ.get(KILL)
     return KilledAtStep(int(kill)) if kill else StopRequest()
+
+
+def resolve_without_weights(recipe: Recipe) -> Recipe:
+    """Resolve a recipe, and leave it open whether its weights are there: a checkpoint may replace them.
+
+    Raises:
+        SegzooError: If anything else is wrong with the recipe.
+    """
+    if recipe.model.weights is None:
+        return resolve_recipe(recipe, default_registry())
+    resolved = resolve_recipe(_with_weights(recipe, None), default_registry())
+    return _with_weights(resolved, recipe.model.weights)
+
+
+def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": weights})})
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    """Say whether a run can go on from there; the best weights alone are no state of a run."""
+    return any(path.name != "best.pt" for path in RunDirectory(folder).checkpoints.glob("*.pt"))
 
 
 def _close(run: RunDirectory, status: Status, error: str | None = None) -> None:

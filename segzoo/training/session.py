@@ -69,7 +69,8 @@ def train_run(
     """
     chosen = choose_device(device)
     threads = set_threads(recipe.train.threads)
-    parts, report = build_parts(recipe, chosen)
+    saved = None if overwrite else load_checkpoint(run.checkpoints)
+    parts, report = build_parts(recipe, chosen, resumed=None if saved is None else run.record())
     environment = {"device": str(chosen), "threads": threads, "world_size": 1}
     logger.info(
         "%s: %d training images, %d steps, on %s, into %s",
@@ -91,7 +92,6 @@ def train_run(
     run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
     run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
     trainer = Trainer(parts, run, stop, environment)
-    saved = load_checkpoint(run.checkpoints)
     if saved is None:
         run.drop_after(0)
     else:
@@ -111,8 +111,14 @@ def train_run(
     draw_figures(trainer, run)
 
 
-def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport]:
-    """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here."""
+def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None) -> tuple[Parts, ScanReport]:
+    """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here.
+
+    Args:
+        recipe: The resolved recipe.
+        device: Where it is trained.
+        resumed: The record of a run whose checkpoint will replace the weights, so that none are loaded.
+    """
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     spec = spec.refined(params)
@@ -127,7 +133,7 @@ def build_parts(recipe: Recipe, device: torch.device) -> tuple[Parts, ScanReport
     train = recipe.train
     plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate)
     try_first_batch(source, "train", transform, plan, seed=train.seed)
-    model, pretrained = _build_model(recipe, spec, params, source)
+    model, pretrained = _build_model(recipe, spec, params, source, resumed)
     if min(map(len, plan.batches(0))) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
         check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
@@ -192,12 +198,16 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
         write_learning_gif(run.figures / "learning.gif", frames)
 
 
-def _build_model(recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Source) -> tuple[nn.Module, str | None]:
-    """Return the model, and where its weights come from; None where they are random."""
+def _build_model(
+    recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Source, resumed: RunRecord | None
+) -> tuple[nn.Module, str | None]:
+    """Return the model, and where its weights come from or came from; None where they are random."""
     torch.manual_seed(derive_seed(recipe.train.seed, "init"))
     model = build_from_spec(spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels)
     if recipe.model.weights is None:
         return model, None
+    if resumed is not None:
+        return model, resumed.weights
     identity = Identity(recipe.model.name, spec, params, recipe.model.in_channels)
     names = [entry.name for entry in source.classes]
     loaded = load_pretrained(model, identity, recipe.model.weights, classes=names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -45,6 +46,21 @@ def train_on(folder: Path, *more: str) -> list[str]:
     """Return the command that trains two steps on a CamVid folder."""
     changes = (f"data.root={folder}", "data.image_size=[32,48]", "train.max_steps=2", "train.workers=0", *SMALLER)
     return ["finetune", "camvid_fast_scnn", "--device", "cpu", *settings(*changes, "augment=[]"), *more]
+
+
+def test_resume_needs_no_weights_that_are_gone(run: Callable[..., Result], refused: Callable[..., str]) -> None:
+    """What a run started from is not looked for where its checkpoint is; a dry run and a new run miss it."""
+    words = ["finetune", "quickstart", "--device", "cpu", *settings(*SMALL, *SMALLER)]
+    assert run(*words, "--out", "start").exit_code == 0
+    warm = [*words, *settings("transfer.strategy=finetune", "model.weights=start/model"), "--resume"]
+    assert run(*warm).exit_code == 0
+    shutil.rmtree("start")
+    grown = [*warm, *settings("train.max_steps=3")]
+    for more in (["--dry-run"], ["--out", "new"]):
+        assert "no file or run directory is named 'start/model'" in refused(*grown, *more)
+    result = run(*grown)
+    assert result.exit_code == 0, result.stderr
+    assert "resumed after step 2 of 3" in result.stderr
 
 
 def test_a_run_prints_where_its_results_are(run: Callable[..., Result]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from segzoo.errors import (
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training import session
-from segzoo.training.checkpoint import read_checkpoint, save_checkpoint
+from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
@@ -367,6 +368,15 @@ def test_a_fault_found_before_training_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_overwrite_begins_anew(tmp_path: Path) -> None:
+    """The old run's checkpoints are no state to go on from."""
+    run = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
+    weights = (run.model / "model.safetensors").read_bytes()
+    finetune(small("train.epochs=1", "train.seed=1"), out=run.folder, device="cpu", overwrite=True)
+    assert [row["epoch"] for row in run.metrics] == [1]
+    assert (run.model / "model.safetensors").read_bytes() != weights
+
+
 def test_overwrite_with_a_fault_keeps_the_old_run(tmp_path: Path) -> None:
     """A typo in the new recipe does not cost the old run."""
     run = finetune(small(), out=tmp_path / "run", device="cpu")
@@ -400,6 +410,82 @@ def test_resume_announces_another_thread_count(tmp_path: Path, caplog: pytest.Lo
     save_checkpoint(state.parent, saved, best=False)
     finetune(small("train.epochs=2"), out=tmp_path / "run", device="cpu", resume=True)
     assert "resuming is not bit for bit: threads 7 -> 1" in caplog.text
+
+
+@pytest.fixture
+def warm(run: Run, tmp_path: Path) -> Recipe:
+    """Return a recipe that starts from a run of its own."""
+    shutil.copytree(run.folder, tmp_path / "start")
+    return small("transfer.strategy=finetune", f"model.weights={tmp_path / 'start'}")
+
+
+def stop_after_an_epoch(recipe: Recipe, folder: Path) -> None:
+    """Leave a run behind that was interrupted after its first checkpoint."""
+    with pytest.MonkeyPatch.context() as patch:
+        save = Trainer._save
+
+        def stop(self: Trainer, *, best: bool = False) -> None:
+            save(self, best=best)
+            raise KeyboardInterrupt
+
+        patch.setattr(Trainer, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(recipe, out=folder, device="cpu")
+
+
+def test_resume_needs_no_weights_that_the_checkpoint_replaces(warm: Recipe, tmp_path: Path) -> None:
+    """Where they came from may be gone: the run ends with the same bits, and still says what it started from."""
+    whole = finetune(warm, out=tmp_path / "whole", device="cpu")
+    stop_after_an_epoch(warm, tmp_path / "run")
+    shutil.rmtree(tmp_path / "start")
+
+    resumed = finetune(warm, out=tmp_path / "run", device="cpu", resume=True)
+
+    weights = [(each.model / "model.safetensors").read_bytes() for each in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert resumed.record is not None
+    assert resumed.record.weights == f"weights from {tmp_path / 'start/model'}"
+    described = json.loads((resumed.model / "model.json").read_text())
+    assert described["provenance"]["pretrained"] == resumed.record.weights
+    assert json.loads((resumed.folder / "recipe.json").read_text())["model"]["weights"] == str(tmp_path / "start")
+
+
+@pytest.fixture
+def without_checkpoint(warm: Recipe, tmp_path: Path) -> Recipe:
+    """Leave a run behind as a kill does that comes before its first checkpoint is whole, and return its recipe."""
+    stop_after_an_epoch(warm, tmp_path / "run")
+    for path in (tmp_path / "run/checkpoints").iterdir():
+        if path.name != BEST:
+            path.unlink()
+    assert (tmp_path / "run/checkpoints" / BEST).exists()
+    return warm
+
+
+def test_resume_without_a_checkpoint_starts_from_the_weights(
+    without_checkpoint: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run begins again, so its weights are needed once more."""
+    loaded: list[str] = []
+    load = session.load_pretrained
+    monkeypatch.setattr(
+        session, "load_pretrained", lambda *given, **named: loaded.append(given[2]) or load(*given, **named)
+    )
+
+    finetune(without_checkpoint, out=tmp_path / "run", device="cpu", resume=True)
+
+    assert loaded == [str(tmp_path / "start")]
+
+
+def test_resume_without_a_checkpoint_misses_the_weights(
+    without_checkpoint: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is nothing to go on with, weights that are gone are told before anything is built."""
+    shutil.rmtree(tmp_path / "start")
+    monkeypatch.setattr(session, "train_run", lambda *_, **__: pytest.fail("it trained"))
+    for folder in ("run", "new"):
+        with pytest.raises(UsageFault, match=f"no file or run directory is named '{tmp_path / 'start'}'"):
+            finetune(without_checkpoint, out=tmp_path / folder, device="cpu", resume=True)
+    assert not (tmp_path / "new").exists()
 
 
 def test_damaged_checkpoint_is_announced_and_the_previous_one_used(
