@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from segzoo.data.cache import DecodedCache, make_cache
 from segzoo.data.draws import derive_seed
-from segzoo.data.plan import Key, Plan
+from segzoo.data.plan import InOrder, Key, Plan
 from segzoo.data.processes import forks
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, resize
@@ -56,7 +56,7 @@ def train_loader(
     source: Source,
     split: str,
     transform: TrainTransform,
-    plan: Plan,
+    plan: Plan | InOrder,
     *,
     seed: int,
     start: int,
@@ -103,8 +103,8 @@ def train_loader(
     )
 
 
-def try_first_batch(source: Source, split: str, transform: TrainTransform, plan: Plan, *, seed: int) -> None:
-    """Load the batch of the first step and drop it, so that what is wrong with it is told before a run begins.
+def try_first_batch(source: Source, split: str, transform: TrainTransform, plan: Plan, *, seed: int) -> Batch:
+    """Load the first batch, so that what is wrong with it is told before a run begins.
 
     Args:
         source: The data.
@@ -118,7 +118,15 @@ def try_first_batch(source: Source, split: str, transform: TrainTransform, plan:
         RecipeError: If an augmentation does not fit an image.
     """
     load = _LoadTraining(source, source.splits[split], transform, seed, None)
-    load(plan.batches(0)[0], lambda size: np.empty(size, np.uint8))
+    memory = np.empty(0, np.uint8)
+
+    def allocate(size: int) -> Pixels:
+        nonlocal memory
+        memory = np.empty(size, np.uint8)
+        return memory
+
+    layout = load(plan.batches(0)[0], allocate)
+    return _batch(torch.from_numpy(memory), layout)
 
 
 def eval_loader(
@@ -153,7 +161,7 @@ def eval_loader(
 class _Steps:
     """The keys of each batch, step after step."""
 
-    def __init__(self, plan: Plan, start: int, stop: int) -> None:
+    def __init__(self, plan: Plan | InOrder, start: int, stop: int) -> None:
         self._plan = plan
         self._steps = range(start, stop)
 

@@ -10,7 +10,7 @@ import numpy as np
 from segzoo.data.draws import derive_seed
 
 Key = tuple[int, int]
-"""Epoch and position in the split: all that an augmentation depends on, beside the seed."""
+"""Epoch, or view where they are fixed, and position in the split: all that an augmentation depends on but the seed."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Plan:
         batch_size: Samples in a batch.
         seed: Decides the order together with the epoch.
         accumulate: Batches in a step.
+        views: How many augmentations of a sample there are; epochs take them in turn. None draws anew in every epoch.
 
     Raises:
         ValueError: If there are no samples, a batch has none, or a step has no batch.
@@ -34,6 +35,7 @@ class Plan:
     batch_size: int
     seed: int
     accumulate: int = 1
+    views: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.num_samples, self.batch_size, self.accumulate) < 1:
@@ -53,10 +55,11 @@ class Plan:
         return len(self.batches(0))
 
     def keys(self, step: int) -> list[Key]:
-        """Return the epoch, from 0, and the position of each sample of a step, from 0."""
+        """Return the epoch, from 0, or the view, and the position of each sample of a step, from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         size = self.batch_size * self.accumulate
-        return [(epoch, index) for index in self._order(epoch)[position * size : (position + 1) * size]]
+        view = epoch if self.views is None else epoch % self.views
+        return [(view, index) for index in self._order(epoch)[position * size : (position + 1) * size]]
 
     def batches(self, step: int) -> list[list[Key]]:
         """Return the keys of a step, batch by batch."""
@@ -65,6 +68,42 @@ class Plan:
 
     def _order(self, epoch: int) -> list[int]:
         return _permutation(derive_seed(self.seed, "order", epoch), self.num_samples)
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Every sample in every view once, in order; the last batch of a view may have fewer.
+
+    Args:
+        num_samples: Samples in the split.
+        batch_size: Samples in a batch, which is a step.
+        views: How many augmentations of a sample there are.
+    """
+
+    num_samples: int
+    batch_size: int
+    views: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in a view."""
+        return -(-self.num_samples // self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Batches in all views."""
+        return self.views * self.steps_per_epoch
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches in every step."""
+        return 1
+
+    def batches(self, step: int) -> list[list[Key]]:
+        """Return the keys of a step's only batch."""
+        view, position = divmod(step, self.steps_per_epoch)
+        first = position * self.batch_size
+        return [[(view, index) for index in range(first, min(first + self.batch_size, self.num_samples))]]
 
 
 # Two, because workers are asked for the next epoch's batches before the last ones of this epoch are trained.

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from segzoo.errors import NotAvailable
 from segzoo.recipe.schema import Recipe
 
-STRATEGIES = ("scratch", "finetune", "frozen_encoder")
-
 
 def check_available(recipe: Recipe) -> None:
     """Refuse what this version does not build.
@@ -22,14 +20,7 @@ def check_available(recipe: Recipe) -> None:
 
 
 def _missing(recipe: Recipe) -> Iterator[str]:
-    choices = [
-        ("transfer.strategy", recipe.transfer.strategy, STRATEGIES),
-    ]
-    for path, value, built in choices:
-        if value not in built:
-            yield f"{path} {value!r}"
     unused = {
-        "transfer": (recipe.transfer, ("tap", "views", "cache")),
         "train": (recipe.train, ("sync_batchnorm",)),
         "eval": (recipe.eval, ("window",)),
     }

@@ -37,6 +37,24 @@ def _faults(recipe: Recipe) -> Iterator[str]:
         if transfer.strategy not in strategies and value != type(transfer).model_fields[key].default:
             known = " or ".join(map(repr, strategies))
             yield f"transfer.{key} {value!r} means nothing to strategy {transfer.strategy!r}, only to {known}"
+    yield from _feature_faults(recipe)
     schedule, base = recipe.scheduler, recipe.optimizer.lr
     if isinstance(schedule, OneCycle) and schedule.max_lr <= base:
         yield f"scheduler.max_lr {schedule.max_lr:g}: one cycle rises to it from optimizer.lr, which is {base:g}"
+
+
+def _feature_faults(recipe: Recipe) -> Iterator[str]:
+    transfer = recipe.transfer
+    if transfer.strategy not in FEATURE_STRATEGIES:
+        return
+    if transfer.strategy == "feature_identity" and transfer.tap == "encoder":
+        yield "transfer.tap 'encoder': 'feature_identity' replaces the head alone; use strategy 'feature_hook'"
+    if transfer.views is not None and not recipe.augment:
+        yield f"transfer.views {transfer.views} means nothing without augment, as all views would be the same"
+    if transfer.cache != "none" and recipe.augment and transfer.views is None:
+        yield (
+            f"transfer.cache {transfer.cache!r}: augment draws anew in every epoch, so nothing could be kept; set "
+            "transfer.views to a number of fixed augmentations of each image, or remove augment"
+        )
+    if recipe.train.compile:
+        yield f"train.compile true: {transfer.strategy!r} trains a head alone, which is not compiled"

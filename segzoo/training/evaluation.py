@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from segzoo.data.loaders import EvalBatch
 from segzoo.losses import WeightedSum
 from segzoo.metrics import boundary_f1
+from segzoo.transfer import Cut, Features
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,25 @@ class Evaluation:
     details: Details | None = None
 
 
+class Scorable(Protocol):
+    """Samples to be scored: images, or what a part of the model made of them, and their masks ``(H, W)``."""
+
+    @property
+    def images(self) -> Tensor | Features:
+        """The images."""
+
+    @property
+    def masks(self) -> tuple[Tensor, ...]:
+        """The masks in the files' own resolution."""
+
+
 class Stopped(Exception):  # noqa: N818 - a wish that was granted, no error
     """The evaluation was asked to stop."""
 
 
 def evaluate(
-    predict: Callable[[Tensor], Tensor],
-    batches: Iterable[EvalBatch],
+    predict: Callable[[Tensor | Features], Tensor],
+    batches: Iterable[Scorable],
     *,
     num_classes: int,
     ignore_index: int,
@@ -66,7 +79,8 @@ def evaluate(
     """Score every image of ``batches``, none twice and none padded.
 
     Args:
-        predict: Maps uint8 images ``(N, C, H, W)`` to float32 logits ``(N, C, H, W)``, in evaluation mode.
+        predict: Maps uint8 images ``(N, C, H, W)``, or features of them, to float32 logits ``(N, C, H, W)``, in
+            evaluation mode.
         batches: The split.
         num_classes: Classes of the logits.
         ignore_index: Label that is not scored.
@@ -149,6 +163,7 @@ class Predictor:
         device: Where both are.
         dtype: Autocast's type; None computes in float32.
         channels_last: Whether images are laid out with channels last.
+        cut: Where the model is cut in two; None runs it as a whole.
     """
 
     def __init__(
@@ -159,22 +174,53 @@ class Predictor:
         device: torch.device,
         dtype: torch.dtype | None,
         channels_last: bool,
+        cut: Cut | None = None,
     ) -> None:
         self.model = model
         self.normalise = normalise
         self.device = device
         self.dtype = dtype
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.cut = cut
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Map uint8 images to float32 logits in whatever mode the model is."""
-        moved = images.to(self.device, non_blocking=True)
-        prepared = self.normalise(moved).contiguous(memory_format=self.layout)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
-            logits: Tensor = self.model(prepared)
+    def prepare(self, images: Tensor) -> Tensor:
+        """Map uint8 images to the model's input."""
+        prepared: Tensor = self.normalise(images.to(self.device, non_blocking=True))
+        return prepared.contiguous(memory_format=self.layout)
+
+    def features(self, images: Tensor) -> Features:
+        """Map uint8 images to the features that the head is trained on.
+
+        Raises:
+            ValueError: If the model is not cut in two.
+        """
+        with self._autocast():
+            return self._cut().extract(self.prepare(images))
+
+    def logits(self, images: Tensor | Features) -> Tensor:
+        """Map uint8 images, or features of them, to float32 logits in whatever mode the model is."""
+        with self._autocast():
+            logits = self._whole(images) if isinstance(images, Tensor) else self._score(images.to(self.device))
         return logits.float()
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Map uint8 images to float32 logits with the model in evaluation mode."""
+    def _whole(self, images: Tensor) -> Tensor:
+        if self.cut is not None:
+            return self._score(self.features(images))
+        logits: Tensor = self.model(self.prepare(images))
+        return logits
+
+    def _score(self, features: Features) -> Tensor:
+        return self._cut().score(features)
+
+    def __call__(self, images: Tensor | Features) -> Tensor:
+        """Map uint8 images, or features of them, to float32 logits with the model in evaluation mode."""
         self.model.eval()
         return self.logits(images)
+
+    def _cut(self) -> Cut:
+        if self.cut is None:
+            raise ValueError("the model runs as a whole")
+        return self.cut
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from segzoo.errors import TrainingError
 from segzoo.recipe.schema import TransferSection
-from segzoo.transfer import freeze, unfreeze
+from segzoo.transfer import Cut, freeze, unfreeze
 
 NAMED = 5
 """How many changed tensors a message lists."""
 
 
-def frozen_parts(transfer: TransferSection, epoch: int) -> tuple[str, ...]:
+def frozen_parts(transfer: TransferSection, epoch: int, cut: Cut | None = None) -> tuple[str, ...]:
     """Return the parts of the model that an epoch, from 1, leaves as they are."""
+    if cut is not None:
+        return cut.frozen
     if transfer.strategy == "frozen_encoder":
         return ("encoder",)
     if transfer.unfreeze_encoder_at is not None and epoch < transfer.unfreeze_encoder_at:
@@ -31,11 +33,13 @@ class Freezer:
     Args:
         model: The model.
         transfer: The recipe's section.
+        cut: Where the model is cut in two, for strategies that train a head on features.
     """
 
-    def __init__(self, model: nn.Module, transfer: TransferSection) -> None:
+    def __init__(self, model: nn.Module, transfer: TransferSection, cut: Cut | None = None) -> None:
         self._model = model
         self._transfer = transfer
+        self._cut = cut
         self._frozen: tuple[str, ...] = ()
         self.digests: dict[str, str] = {}
         """SHA-256 of every frozen parameter and buffer by name, taken before the first step."""
@@ -47,7 +51,7 @@ class Freezer:
 
     def begin_epoch(self, epoch: int) -> bool:
         """Freeze and thaw what the epoch, from 1, asks for, and return whether anything changed."""
-        wanted = frozen_parts(self._transfer, epoch)
+        wanted = frozen_parts(self._transfer, epoch, self._cut)
         if wanted == self._frozen:
             return False
         if self._frozen:

@@ -7,6 +7,7 @@ resumed run needs is therefore the model, the optimizer and a few counters.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -17,12 +18,13 @@ from typing import Any
 import torch
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.loaders import Batch, eval_loader, train_loader
+from segzoo.data.loaders import eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
-from segzoo.training.evaluation import Evaluation, Stopped, evaluate
+from segzoo.training.evaluation import Evaluation, Scorable, Stopped, evaluate
+from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
@@ -30,9 +32,11 @@ from segzoo.training.progress import Display, show_progress
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.signals import StopRequest
-from segzoo.training.step import TrainStep
+from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled
 from segzoo.training.watch import CHECK_EVERY, LossWatch, weights_are_finite
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,7 +71,8 @@ class Trainer:
         self.stop = stop
         self.environment = environment
         self.state = State()
-        self.freezer = Freezer(parts.model, parts.recipe.transfer)
+        self.freezer = Freezer(parts.model, parts.recipe.transfer, parts.cut)
+        self._features: FeatureCache | None = None
         self._watch = LossWatch(parts.device)
         self._step = TrainStep(
             predictor=parts.predictor,
@@ -104,19 +109,10 @@ class Trainer:
         """
         parts, state = self.parts, self.state
         epochs = math.ceil(parts.total_steps / parts.plan.steps_per_epoch)
-        loader = train_loader(
-            parts.source,
-            "train",
-            parts.transform,
-            parts.plan,
-            seed=parts.recipe.train.seed,
-            start=state.step,
-            stop=parts.total_steps,
-            workers=parts.workers,
-            pin_memory=parts.device.type == "cuda",
-        )
+        self._begin_epoch()
+        self._features = self._keep_features()
+        loader = self._loader()
         with show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display:
-            self._begin_epoch()
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
                 self._finish_epoch(display)
             self._clock = time.perf_counter()
@@ -144,7 +140,7 @@ class Trainer:
         saved = read_checkpoint(self.run.checkpoints / BEST)
         self.parts.scored.load_state_dict(saved["average" if self.parts.average is not None else "model"])
 
-    def _train_step(self, batches: list[Batch]) -> None:
+    def _train_step(self, batches: list[Trainable]) -> None:
         parts, state = self.parts, self.state
         if state.step % parts.plan.steps_per_epoch == 0:
             self._watch.reset()
@@ -155,9 +151,38 @@ class Trainer:
         self._watch.add(self._step(batches), state.step)
         state.step += 1
         state.loss_steps += 1
-        state.epoch_images += sum(len(batch.names) for batch in batches)
+        state.epoch_images += sum(len(batch.masks) for batch in batches)
         if state.step % CHECK_EVERY == 0:
             self._refuse_bad_loss()
+
+    def _loader(self) -> Iterable[Trainable]:
+        """Return the batches of the steps that are left, as images or, where they are kept, as features."""
+        parts, step = self.parts, self.state.step
+        if self._features is not None:
+            return self._features.steps(step, parts.total_steps)
+        return train_loader(
+            parts.source,
+            "train",
+            parts.transform,
+            parts.plan,
+            seed=parts.recipe.train.seed,
+            start=step,
+            stop=parts.total_steps,
+            workers=parts.workers,
+            pin_memory=parts.device.type == "cuda",
+        )
+
+    def _keep_features(self) -> FeatureCache | None:
+        """Compute the features of all samples, where the recipe keeps them."""
+        where = self.parts.recipe.transfer.cache
+        if where == "none":
+            return None
+        logger.info("computing the features of all samples once")
+        try:
+            return FeatureCache(self.parts, self.run.folder if where == "disk" else None, lambda: bool(self.stop))
+        except Stopped:
+            self._leave()
+            raise
 
     def _begin_epoch(self) -> None:
         """Freeze and thaw what the epoch of the next step asks for."""
@@ -198,9 +223,8 @@ class Trainer:
 
     def _describe(self, step: int) -> str:
         samples = self.parts.source.splits["train"]
-        keys = self.parts.plan.keys(step)
-        names = ", ".join(samples[index].name for _, index in keys)
-        return f"at step {step + 1} (epoch {keys[0][0] + 1}; samples {names})"
+        names = ", ".join(samples[index].name for _, index in self.parts.plan.keys(step))
+        return f"at step {step + 1} (epoch {step // self.parts.plan.steps_per_epoch + 1}; samples {names})"
 
     def _epoch_is_over(self) -> bool:
         step = self.state.step
@@ -263,12 +287,17 @@ class Trainer:
             Stopped: If a signal came.
         """
         parts, recipe = self.parts, self.parts.recipe
-        batches = eval_loader(
-            parts.source,
-            recipe.eval.split,
-            image_size=recipe.data.image_size,
-            batch_size=recipe.eval.batch_size or recipe.train.batch_size,
-            workers=parts.workers,
+        kept = self._features
+        batches: Iterable[Scorable] = (
+            kept.eval_batches()
+            if kept is not None
+            else eval_loader(
+                parts.source,
+                recipe.eval.split,
+                image_size=recipe.data.image_size,
+                batch_size=recipe.eval.batch_size or recipe.train.batch_size,
+                workers=parts.workers,
+            )
         )
         return evaluate(
             parts.scorer,
@@ -309,7 +338,7 @@ class Trainer:
             )
 
 
-def _grouped(loader: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
+def _grouped(loader: Iterable[Trainable], count: int) -> Iterator[list[Trainable]]:
     """Yield the batches of each step."""
     batches = iter(loader)
     while group := list(islice(batches, count)):

@@ -76,7 +76,7 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
     chosen = choose_device(device)
     set_threads(recipe.train.threads)
     parts, _ = build_parts(recipe, chosen)
-    Freezer(parts.model, recipe.transfer).begin_epoch(1)
+    Freezer(parts.model, recipe.transfer, parts.cut).begin_epoch(1)
     step = TrainStep(
         predictor=parts.predictor,
         loss=parts.loss,

@@ -15,13 +15,15 @@ from segzoo.recipe import Recipe
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.evaluation import Predictor
+from segzoo.transfer import Cut
 
 
 @dataclass(frozen=True)
 class Parts:
     """What a run is made of, built and on its device.
 
-    ``predictor`` runs the model that trains, ``scorer`` the one that is validated.
+    ``predictor`` runs the model that trains, ``scorer`` the one that is validated. ``cut`` is where the model is cut in
+    two for strategies that train a head on features.
     """
 
     recipe: Recipe
@@ -34,6 +36,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: WeightAverage | None
+    cut: Cut | None
     predictor: Predictor
     scorer: Predictor
     transform: TrainTransform

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,7 @@ from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.device import choose_device, device_name, set_threads
 from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Predictor
+from segzoo.training.features import build_cut, check_cut, renew
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
 from segzoo.training.optimizers import build_optimizer
@@ -131,8 +133,8 @@ def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | No
     source = after_scan(source)
     _check_classes_occur(recipe, source, report)
     train = recipe.train
-    plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate)
-    try_first_batch(source, "train", transform, plan, seed=train.seed)
+    plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate, _views(recipe))
+    first = try_first_batch(source, "train", transform, plan, seed=train.seed)
     model, pretrained = _build_model(recipe, spec, params, source, resumed)
     if min(map(len, plan.batches(0))) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
@@ -143,6 +145,8 @@ def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | No
     average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
     normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels)).to(device)
     predictor = _predictor(model, normalise, recipe, device)
+    if predictor.cut is not None:
+        check_cut(predictor.cut, predictor.prepare(first.images[:1]))
     parts = Parts(
         recipe=recipe,
         spec=spec,
@@ -160,6 +164,7 @@ def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | No
         ),
         scaler=torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
         average=average,
+        cut=predictor.cut,
         predictor=predictor,
         scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
         transform=transform,
@@ -210,9 +215,18 @@ def _build_model(
         return model, resumed.weights
     identity = Identity(recipe.model.name, spec, params, recipe.model.in_channels)
     names = [entry.name for entry in source.classes]
+    cut = build_cut(model, recipe.transfer)
+    before = copy.deepcopy(model.state_dict()) if cut is not None else {}
     loaded = load_pretrained(model, identity, recipe.model.weights, classes=names)
     logger.info("%s", loaded.summary())
+    if cut is not None:
+        renew(model, cut, before)
     return model, loaded.source
+
+
+def _views(recipe: Recipe) -> int | None:
+    """Return how many augmentations of a sample there are: without any, all epochs see the same one."""
+    return recipe.transfer.views or (1 if recipe.transfer.cache != "none" else None)
 
 
 def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
@@ -224,6 +238,7 @@ def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: t
         device=device,
         dtype=AUTOCAST[recipe.train.precision],
         channels_last=recipe.train.channels_last,
+        cut=build_cut(model, recipe.transfer),
     )
 
 

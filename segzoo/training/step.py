@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from segzoo.data.loaders import Batch
 from segzoo.losses import WeightedSum
 from segzoo.training.average import WeightAverage
 from segzoo.training.evaluation import Predictor
+from segzoo.transfer import Features
+
+
+class Trainable(Protocol):
+    """Samples to train on: images, or what a part of the model made of them, and masks ``(N, H, W)``."""
+
+    @property
+    def images(self) -> Tensor | Features:
+        """The images."""
+
+    @property
+    def masks(self) -> Tensor:
+        """The masks."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class TrainStep:
     grad_clip: float | None
     device: torch.device
 
-    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+    def __call__(self, batches: Sequence[Trainable]) -> Tensor:
         """Train on batches that make one step, and return the loss, detached.
 
         Several batches add up to the gradient of their mean loss, in which each counts by its pixels that are not

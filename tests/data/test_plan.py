@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segzoo.data.plan import Plan
+from segzoo.data.plan import InOrder, Plan
 
 SEED = 5
 
@@ -53,3 +53,23 @@ def test_a_step_may_have_several_batches() -> None:
     assert [key for batch in plan.batches(1) for key in batch] == plan.keys(1)
     few = Plan(6, 4, 0, accumulate=3)
     assert [len(batch) for batch in few.batches(5)] == [4, 2]
+
+
+def test_views_are_taken_in_turn() -> None:
+    """With fixed views the epochs go round them, each in its own order."""
+    plan = Plan(6, 2, seed=0, views=2)
+    anew = Plan(6, 2, seed=0)
+    for step in range(15):
+        epoch = step // 3
+        assert {view for view, _ in plan.keys(step)} == {epoch % 2}
+        assert [index for _, index in plan.keys(step)] == [index for _, index in anew.keys(step)]
+
+
+def test_in_order_meets_every_view_once() -> None:
+    """Nothing is left out, and batches do not mix views."""
+    plan = InOrder(5, 2, views=2)
+    batches = [plan.batches(step) for step in range(plan.total_steps)]
+    assert [len(batch) for batch in batches] == [plan.batches_per_step] * 6
+    assert [batch[0] for batch in batches] == [
+        [(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)], [(1, 0), (1, 1)], [(1, 2), (1, 3)], [(1, 4)],
+    ]  # fmt: skip

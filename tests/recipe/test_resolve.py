@@ -285,11 +285,6 @@ def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["transfer.strategy=feature_hook"], "transfer.strategy 'feature_hook'"),
-        (["transfer.strategy=feature_identity"], "transfer.strategy 'feature_identity'"),
-        (["transfer.tap=encoder"], "transfer.tap"),
-        (["transfer.views=2"], "transfer.views"),
-        (["transfer.cache=memory"], "transfer.cache"),
         (["train.sync_batchnorm=true"], "train.sync_batchnorm"),
         (["eval.window=[64, 64]"], "eval.window"),
     ],

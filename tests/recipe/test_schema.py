@@ -9,9 +9,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from segzoo.messages import explain
-from segzoo.recipe.available import STRATEGIES
 from segzoo.recipe.data import DataSection
-from segzoo.recipe.schema import LossTerm, OptimizerSection, Recipe, SchedulerSection, TransferSection
+from segzoo.recipe.schema import LossTerm, OptimizerSection, Recipe, SchedulerSection
 from segzoo.spec import Frozen
 
 CLASSES = [{"name": "a", "color": [0, 0, 0]}, {"name": "b", "color": [255, 0, 0]}]
@@ -337,16 +336,6 @@ def test_choices_are_those_of_the_design(union: Any, names: str) -> None:
         get_args(member.model_fields["format" if union is DataSection else "name"].annotation) for member in members
     }
     assert tags == {(name,) for name in names.split()}
-
-
-def test_what_is_built_is_part_of_the_schema() -> None:
-    """A name in the list of what this version builds that the schema does not know would be a typo."""
-
-    def names(union: Any, key: str) -> set[str]:
-        members = get_args(get_args(union)[0])
-        return {choice for member in members for choice in get_args(member.model_fields[key].annotation)}
-
-    assert set(STRATEGIES) <= set(get_args(TransferSection.model_fields["strategy"].annotation))
 
 
 def test_every_section_is_frozen_and_strict() -> None:

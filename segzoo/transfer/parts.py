@@ -70,7 +70,7 @@ def freeze(model: nn.Module, *parts: str) -> None:
         ValueError: If no part is named.
         UnknownName: If the model has no such part.
     """
-    for part in _submodules(model, parts):
+    for part in find_parts(model, parts):
         for parameter in part.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
@@ -93,15 +93,20 @@ def unfreeze(model: nn.Module, *parts: str) -> None:
         ValueError: If no part is named.
         UnknownName: If the model has no such part.
     """
-    for part in _submodules(model, parts):
+    for part in find_parts(model, parts):
         part.requires_grad_(True)
         for module in part.modules():
             vars(module).pop("train", None)
         part.train(model.training)
 
 
-def _submodules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Return the submodules of these names; a wrong one is told before anything is changed."""
+def find_parts(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Return the submodules of these names; a wrong one is told before anything is changed.
+
+    Raises:
+        ValueError: If no part is named.
+        UnknownName: If the model has no such part.
+    """
     if not names:
         raise ValueError(f"name at least one part of the model: {', '.join(map(repr, PARTS))}")
     found = {name: part for name in PARTS if isinstance(part := getattr(model, name, None), nn.Module)}
