@@ -195,17 +195,24 @@ def _refuse_memory(needed: int) -> None:
 
 def _rows(count: int, like: Tensor, needed: int, folder: Path | None) -> Tensor:
     """Return space for one tensor of every sample, in memory or in a file that is gone when the process is."""
-    shape = (count, *like.shape[1:])
+    # With channels last in the features they stay last, which is what the recipe asks for.
+    last = like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
+    shape = (count, *(like.movedim(1, -1) if last else like).shape[1:])
+    rows = _space(prod(shape), like.dtype, needed, folder).view(shape)
+    return rows.movedim(-1, 1) if last else rows
+
+
+def _space(length: int, dtype: torch.dtype, needed: int, folder: Path | None) -> Tensor:
     if folder is None:
-        return torch.empty(shape, dtype=like.dtype)
+        return torch.empty(length, dtype=dtype)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".features-") as file:
         try:
             # Space that is only promised would end the process when the disk turns out to be full.
-            os.posix_fallocate(file.fileno(), 0, max(prod(shape) * like.itemsize, 1))
+            os.posix_fallocate(file.fileno(), 0, max(length * dtype.itemsize, 1))
         except OSError as error:
             raise RecipeError(
                 f"transfer.cache 'disk': the features take {needed / 2**30:.1f} GiB, and in {folder} there is "
                 f"{error.strerror.lower() if error.strerror else 'no room'}; use fewer transfer.views, a smaller "
                 "data.image_size, or cache 'none'"
             ) from error
-        return torch.from_file(file.name, shared=True, size=prod(shape), dtype=like.dtype).view(shape)
+        return torch.from_file(file.name, shared=True, size=length, dtype=dtype)

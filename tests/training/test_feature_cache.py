@@ -80,3 +80,14 @@ def test_full_disk_is_told_before_it_is_written(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(RecipeError, match=r"transfer.cache 'disk'.*no space left on device"):
         FeatureSet(batch(0, 1), 5, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_channels_stay_last(folder: Path | None) -> None:
+    """Features keep the layout in memory that the recipe asks for, and their values."""
+    tensor = torch.rand(4, 5, 6, 7).contiguous(memory_format=torch.channels_last)
+    kept = FeatureSet(Features(tensor, torch.Size((4, 3, 6, 7))), 4, folder)
+    kept.add(Features(tensor, torch.Size((4, 3, 6, 7))), [torch.zeros(6, 7)] * 4, list("abcd"))
+
+    found = kept.batch([3, 1]).images.tree
+    assert torch.equal(found, tensor[[3, 1]])
+    assert found.is_contiguous(memory_format=torch.channels_last)
