@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -178,8 +179,8 @@ def quotient(found: dict[str, dict[str, float]], side: str, key: str) -> float:
     return found[side][key] / found["plain"][key]
 
 
-def draw_data(folder: Path) -> None:
-    """Write scenes in the layout of CamVid."""
+def draw_data(folder: Path, *, copies: int = 1) -> None:
+    """Write scenes in the layout of CamVid, each under so many names."""
     for kind in ("images", "masks"):
         (folder / "train" / kind).mkdir(parents=True)
     for number in range(IMAGES):
@@ -187,6 +188,10 @@ def draw_data(folder: Path) -> None:
         soft = cv2.GaussianBlur(image, (3, 3), 0)
         cv2.imwrite(str(folder / f"train/images/{number:04d}.jpg"), cv2.cvtColor(soft, cv2.COLOR_RGB2BGR))
         cv2.imwrite(str(folder / f"train/masks/{number:04d}.png"), mask)
+        for copy in range(1, copies):
+            for kind, ending in (("images", "jpg"), ("masks", "png")):
+                path = folder / "train" / kind
+                shutil.copyfile(path / f"{number:04d}.{ending}", path / f"{number:04d}-{copy}.{ending}")
 
 
 def run(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
