@@ -1,8 +1,8 @@
 """How much faster an epoch is with kept features than with a frozen encoder that runs in every step.
 
-Usage: python benchmarks/feature_cache.py [--epochs 4] [--images 96] [--out benchmarks/results/feature_cache.json]
+Usage: python benchmarks/feature_cache.py [--epochs 3] [--images 192] [--out benchmarks/results/feature_cache.json]
 
-All sides train unet_resnet34 on the same drawn scenes of 256x256 pixels, with random weights and no augmentation, in
+All sides train one model on the same drawn scenes of 256x256 pixels, with random weights and no augmentation, in
 one process and one run. An epoch is everything between two lines of metrics.jsonl: training, validation, the audit and
 the checkpoint; the first one, which also computes the features, is told apart.
 """
@@ -51,13 +51,13 @@ def epochs(changes: list[str], folder: Path) -> list[float]:
 def main() -> None:
     """Measure, print the ratios and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--images", type=int, default=96)
-    parser.add_argument("--models", nargs="+", default=["unet_resnet34", "deeplabv3plus_resnet34"])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--model", default="unet_resnet34")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     common = [
-        "model.name=unet_resnet34",
+        f"model.name={arguments.model}",
         "model.weights=null",
         "augment=[]",
         "data.size=[256,256]",
@@ -78,7 +78,13 @@ def main() -> None:
     for side, ratio in ratios.items():
         print(f"{side:26} {ratio:6.1f} times as fast as frozen_encoder (target {TARGET:g})")
     if arguments.out:
-        result = {"seconds": seconds, "ratios": ratios, "images": arguments.images, "environment": collect()}
+        result = {
+            "seconds": seconds,
+            "ratios": ratios,
+            "model": arguments.model,
+            "images": arguments.images,
+            "environment": collect(),
+        }
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
 

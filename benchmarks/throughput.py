@@ -93,7 +93,7 @@ def loop_rate(recipe: Recipe, device: torch.device, warm_up: int) -> float:
     """Return images a second of the epochs of a run, after the first few."""
     with tempfile.TemporaryDirectory() as folder:
         run = finetune(recipe, out=Path(folder) / "run", device=str(device))
-        return statistics.median(row["images_per_second"] for row in run.metrics[warm_up:])
+        return float(statistics.median(row["images_per_second"] for row in run.metrics[warm_up:]))
 
 
 def plain_rate(recipe: Recipe, device: torch.device, arguments: argparse.Namespace) -> float:
@@ -111,20 +111,20 @@ def plain_rate(recipe: Recipe, device: torch.device, arguments: argparse.Namespa
     )
     model = create_model(arguments.model, num_classes=len(parts.source.classes)).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    count, warm = 0, max(len(loader), 3)
+    warm = max(len(loader), 3)
     started = time.perf_counter()
-    for image, mask in itertools.islice(endless(loader), warm + arguments.steps):
+    for number, (image, mask) in enumerate(itertools.islice(endless(loader), warm + arguments.steps)):
+        if number == warm:
+            started = time.perf_counter()
         optimizer.zero_grad()
         target = mask.long().to(device)
         target[target == VOID] = 255
         loss = F.cross_entropy(model(image.to(device)), target, ignore_index=255)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
-        count += 1
-        if count == warm:
-            started = time.perf_counter()
-    return arguments.steps * arguments.batch / (time.perf_counter() - started)
+    images: int = arguments.steps * arguments.batch
+    return images / (time.perf_counter() - started)
 
 
 def endless(loader: DataLoader[Any]) -> Any:  # noqa: ANN401 - whatever the loader yields
