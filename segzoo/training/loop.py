@@ -21,12 +21,12 @@ from segzoo.data.loaders import Batch, eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
-from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
+from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
-from segzoo.training.progress import Display, show_progress
+from segzoo.training.progress import Display, Pace, show_progress
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.signals import StopRequest
@@ -45,6 +45,8 @@ class State:
     loss_steps: int = 0
     epoch_images: int = 0
     epoch_seconds: float = 0.0
+    epoch_wait: float = 0.0
+    """Seconds of ``epoch_seconds`` in which nothing was done but wait for the next batch."""
     best: dict[str, Any] | None = None
     train_seconds: float = 0.0
     history: list[dict[str, float | None]] = field(default_factory=list)
@@ -79,6 +81,7 @@ class Trainer:
             device=parts.device,
         )
         self._clock = time.perf_counter()
+        self._shown_loss: float | None = None
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
@@ -120,12 +123,12 @@ class Trainer:
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
                 self._finish_epoch(display)
             self._clock = time.perf_counter()
-            for batches in _grouped(loader, parts.plan.batches_per_step):
+            for batches in self._groups(loader):
                 if self._has_stalled():
                     break
                 self._train_step(batches)
                 self.stop.after_step()
-                display.advance()
+                display.advance(self._pace())
                 if self._epoch_is_over():
                     self._finish_epoch(display)
                 elif self.stop or self._checkpoint_is_due():
@@ -158,6 +161,8 @@ class Trainer:
         state.epoch_images += sum(len(batch.names) for batch in batches)
         if state.step % CHECK_EVERY == 0:
             self._refuse_bad_loss()
+        if state.step % CHECK_EVERY == 0 or parts.device.type == "cpu":  # where reading it waits for nothing
+            self._shown_loss = self._watch.total / state.loss_steps
 
     def _begin_epoch(self) -> None:
         """Freeze and thaw what the epoch of the next step asks for."""
@@ -230,10 +235,11 @@ class Trainer:
             lr=learning_rates(self.parts.optimizer),
             images=self.state.epoch_images,
             seconds=self.state.epoch_seconds,
+            waited=self.state.epoch_wait,
         )
         self.state.epochs_done = epoch
         self.state.train_seconds += self.state.epoch_seconds
-        self.state.epoch_images, self.state.epoch_seconds = 0, 0.0
+        self.state.epoch_images, self.state.epoch_seconds, self.state.epoch_wait = 0, 0.0, 0.0
         best = score is not None and self._is_best(row)
         if score is not None:
             self.state.history.append({key: row[key] for key in ("mean_iou", "val_loss")})
@@ -245,6 +251,22 @@ class Trainer:
         self._save(best=best)
         display.epoch(row)
         self._clock = time.perf_counter()
+
+    def _groups(self, loader: Iterable[Batch]) -> Iterator[list[Batch]]:
+        """Yield the batches of each step, and count how long they let the training wait."""
+        batches = iter(loader)
+        while True:
+            asked = time.perf_counter()
+            group = list(islice(batches, self.parts.plan.batches_per_step))
+            self.state.epoch_wait += time.perf_counter() - asked
+            if not group:
+                return
+            yield group
+
+    def _pace(self) -> Pace:
+        """Return how the epoch goes so far, without a look at the device."""
+        seconds = self.state.epoch_seconds + time.perf_counter() - self._clock
+        return Pace(self._shown_loss, *pace(self.state.epoch_images, seconds, self.state.epoch_wait))
 
     def _count_seconds(self) -> None:
         now = time.perf_counter()
@@ -307,10 +329,3 @@ class Trainer:
                 f"stopped by a signal after step {self.state.step}; the state is saved, "
                 f"go on with: segzoo finetune {self.run.recipe_path} --out {self.run.folder} --resume",
             )
-
-
-def _grouped(loader: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
-    """Yield the batches of each step."""
-    batches = iter(loader)
-    while group := list(islice(batches, count)):
-        yield group

@@ -272,6 +272,7 @@ def _epoch_cells(row: Mapping[str, Any]) -> dict[str, str]:
         "pixel accuracy": percent(row.get("pixel_accuracy")),
         "mean Dice": percent(row.get("mean_dice")),
         "images/s": decimal(row.get("images_per_second"), 1),
+        "data wait": percent(row.get("data_wait")),
         "time": duration(row.get("seconds")),
     }
 

@@ -96,11 +96,12 @@ def test_metrics_have_every_key_and_no_nan(run: Run) -> None:
     for row in run.metrics:
         assert set(row) == {
             *("epoch", "step", "train_loss", "val_loss", "mean_iou", "pixel_accuracy", "mean_dice"),
-            *("per_class_iou", "lr", "images_per_second", "seconds"),
+            *("per_class_iou", "lr", "images_per_second", "data_wait", "seconds"),
         }
         assert set(row["per_class_iou"]) == {"background", "disk", "square", "triangle", "ring"}
         assert set(row["lr"]) == {"encoder", "decoder", "head"}
         assert math.isfinite(row["train_loss"])
+        assert 0 < row["data_wait"] < 1
 
 
 def test_record_tells_what_happened(run: Run) -> None:

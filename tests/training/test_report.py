@@ -68,6 +68,7 @@ def row(epoch: int, mean_iou: float | None) -> dict[str, Any]:
         "per_class_iou": IOUS if scored else {},
         "lr": {"head": 0.001},
         "images_per_second": 212.34,
+        "data_wait": 0.625,
         "seconds": 4.5,
     }
 
