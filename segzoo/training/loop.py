@@ -23,6 +23,7 @@ from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
+from segzoo.training.events import Events, open_events
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
@@ -118,10 +119,13 @@ class Trainer:
             workers=parts.workers,
             pin_memory=parts.device.type == "cuda",
         )
-        with show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display:
+        with (
+            show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display,
+            open_events(self.run.tensorboard, self.run.rows()) as events,
+        ):
             self._begin_epoch()
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
-                self._finish_epoch(display)
+                self._finish_epoch(display, events)
             self._clock = time.perf_counter()
             for batches in self._groups(loader):
                 if self._has_stalled():
@@ -130,7 +134,7 @@ class Trainer:
                 self.stop.after_step()
                 display.advance(self._pace())
                 if self._epoch_is_over():
-                    self._finish_epoch(display)
+                    self._finish_epoch(display, events)
                 elif self.stop or self._checkpoint_is_due():
                     self._refuse_bad_state()
                     self._count_seconds()
@@ -215,7 +219,7 @@ class Trainer:
         every = self.parts.recipe.train.checkpoint_every_steps
         return every is not None and self.state.step % every == 0
 
-    def _finish_epoch(self, display: Display) -> None:
+    def _finish_epoch(self, display: Display, events: Events) -> None:
         """Validate, write the epoch's line, keep the best weights, save."""
         self._refuse_bad_state()
         self.freezer.audit()
@@ -250,6 +254,7 @@ class Trainer:
         self.run.append_row(row)
         self._save(best=best)
         display.epoch(row)
+        events.epoch(row)
         self._clock = time.perf_counter()
 
     def _groups(self, loader: Iterable[Batch]) -> Iterator[list[Batch]]:

@@ -71,6 +71,7 @@ class RunDirectory:
         self.model = folder / "model"
         self.figures = folder / "figures"
         self.frames = self.figures / "learning"
+        self.tensorboard = folder / "tensorboard"
         self.begun = False
 
     def record(self) -> RunRecord | None:

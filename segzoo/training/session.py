@@ -35,6 +35,7 @@ from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.device import choose_device, device_name, set_threads
 from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Predictor
+from segzoo.training.events import add_pictures
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
 from segzoo.training.optimizers import build_optimizer
@@ -193,6 +194,8 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
             trainer.parts.names,
             source.ignore_index,
         )
+        pictures = {name: run.figures / f"{name}.png" for name in ("samples", "confusion")}
+        add_pictures(run.tensorboard, pictures, trainer.state.step)
     frames = sorted(run.frames.glob("*.png"))
     if frames:
         write_learning_gif(run.figures / "learning.gif", frames)
