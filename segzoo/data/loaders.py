@@ -103,8 +103,8 @@ def train_loader(
     )
 
 
-def try_first_batch(source: Source, split: str, transform: TrainTransform, plan: Plan, *, seed: int) -> None:
-    """Load the batch of the first step and drop it, so that what is wrong with it is told before a run begins.
+def try_first_batch(source: Source, split: str, transform: TrainTransform, plan: Plan, *, seed: int) -> Batch:
+    """Return the first batch, loaded in this process, so that what is wrong with it is told before a run begins.
 
     Args:
         source: The data.
@@ -118,7 +118,14 @@ def try_first_batch(source: Source, split: str, transform: TrainTransform, plan:
         RecipeError: If an augmentation does not fit an image.
     """
     load = _LoadTraining(source, source.splits[split], transform, seed, None)
-    load(plan.batches(0)[0], lambda size: np.empty(size, np.uint8))
+    memory: list[Pixels] = []
+
+    def allocate(size: int) -> Pixels:
+        memory.append(np.empty(size, np.uint8))
+        return memory[-1]
+
+    layout = load(plan.batches(0)[0], allocate)
+    return _batch(torch.from_numpy(memory[-1]), layout)
 
 
 def eval_loader(

@@ -140,7 +140,7 @@ class Trainer:
                     self._count_seconds()
                     self._save()
                 if self.stop:
-                    self._leave()
+                    self.leave()
 
     def describe_step(self) -> str:
         """Return the step at hand with its samples, for messages."""
@@ -229,7 +229,7 @@ class Trainer:
             score = self._validate(epoch)
         except Stopped:
             self._save()  # the epoch is validated when the run goes on
-            self._leave()
+            self.leave()
         row = epoch_row(
             score,
             names=self.parts.names,
@@ -326,7 +326,8 @@ class Trainer:
         }
         save_checkpoint(self.run.checkpoints, state, best=best)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """End the run by the name of the signal that asked for it, if one did; the state has to be saved."""
         signum = self.stop.signum
         if signum is not None:
             raise Interrupted(
