@@ -104,7 +104,7 @@ def train_loader(
 
 
 def try_first_batch(source: Source, split: str, transform: TrainTransform, plan: Plan, *, seed: int) -> Batch:
-    """Load the first batch, so that what is wrong with it is told before a run begins.
+    """Return the first batch, loaded in this process, so that what is wrong with it is told before a run begins.
 
     Args:
         source: The data.
@@ -118,15 +118,14 @@ def try_first_batch(source: Source, split: str, transform: TrainTransform, plan:
         RecipeError: If an augmentation does not fit an image.
     """
     load = _LoadTraining(source, source.splits[split], transform, seed, None)
-    memory = np.empty(0, np.uint8)
+    memory: list[Pixels] = []
 
     def allocate(size: int) -> Pixels:
-        nonlocal memory
-        memory = np.empty(size, np.uint8)
-        return memory
+        memory.append(np.empty(size, np.uint8))
+        return memory[-1]
 
     layout = load(plan.batches(0)[0], allocate)
-    return _batch(torch.from_numpy(memory), layout)
+    return _batch(torch.from_numpy(memory[-1]), layout)
 
 
 def eval_loader(

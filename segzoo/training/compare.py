@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,8 +56,14 @@ def _describe(folder: Path) -> Iterator[dict[str, Any]]:
         "best_epoch": best.get("epoch"),
         "epochs": rows[-1]["epoch"] if rows else 0,
         "parameters": record.parameters,
-        "images_per_second": round(median(row["images_per_second"] for row in rows), 2) if rows else None,
+        "images_per_second": _median(row["images_per_second"] for row in rows),
+        "data_wait": _median(row.get("data_wait") for row in rows),
         "seconds": round(sum(row["seconds"] for row in rows), 3),
         "device": record.device_name or record.device,
         "started": record.started,
     }
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(median(known), 4) if known else None

@@ -27,8 +27,10 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     from segzoo.plugins import get_spec
     from segzoo.registry import validate_params
     from segzoo.training.device import choose_device
+    from segzoo.training.preflight import warn_of_random_features
 
     choose_device(device)
+    warn_of_random_features(recipe)
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     classes = classes_of(recipe.data)

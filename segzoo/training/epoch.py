@@ -33,6 +33,7 @@ def epoch_row(
     lr: Mapping[str, float],
     images: int,
     seconds: float,
+    waited: float,
 ) -> dict[str, Any]:
     """Return an epoch's line of ``metrics.jsonl``; what is not known or not finite is None.
 
@@ -45,6 +46,7 @@ def epoch_row(
         lr: The last learning rate of each part.
         images: Images that the epoch trained on.
         seconds: Seconds that it trained.
+        waited: Seconds of those in which it waited for data.
     """
     scores: dict[str, Any] = dict.fromkeys(("val_loss", "mean_iou", "pixel_accuracy", "mean_dice"))
     per_class: dict[str, float | None] = {}
@@ -57,6 +59,7 @@ def epoch_row(
             "mean_dice": finite(float(mean_dice(counts))),
         }
         per_class = dict(zip(names, map(finite, iou(counts).tolist()), strict=True))
+    images_per_second, data_wait = pace(images, seconds, waited)
     return {
         "epoch": epoch,
         "step": step,
@@ -64,9 +67,17 @@ def epoch_row(
         **scores,
         "per_class_iou": per_class,
         "lr": dict(lr),
-        "images_per_second": round(images / seconds, 2) if seconds > 0 else 0.0,
+        "images_per_second": round(images_per_second, 2),
+        "data_wait": round(data_wait, 4),
         "seconds": round(seconds, 3),
     }
+
+
+def pace(images: int, seconds: float, waited: float) -> tuple[float, float]:
+    """Return images per second, and the share of the seconds that was spent on waiting for data."""
+    if seconds <= 0:
+        return 0.0, 0.0
+    return images / seconds, min(waited / seconds, 1.0)
 
 
 def write_frame(

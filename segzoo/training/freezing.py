@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,22 @@ def frozen_parts(transfer: TransferSection, epoch: int, cut: Cut | None = None) 
     if transfer.unfreeze_encoder_at is not None and epoch < transfer.unfreeze_encoder_at:
         return ("encoder",)
     return ()
+
+
+class Summary(NamedTuple):
+    """What an audit went over.
+
+    Args:
+        parts: The parts of the model that were frozen.
+        parameters: How many tensors of theirs are parameters.
+        buffers: How many are buffers.
+        epochs: After how many epochs they were audited.
+    """
+
+    parts: tuple[str, ...]
+    parameters: int
+    buffers: int
+    epochs: int
 
 
 class Freezer:
@@ -78,6 +95,20 @@ class Freezer:
                 f"the frozen {' and '.join(self._frozen)} changed: {', '.join(changed[:NAMED])}{more}. "
                 "The last good checkpoint is kept"
             )
+
+    def summary(self, epochs: int) -> Summary | None:
+        """Return what was audited in the first ``epochs`` epochs, or None where nothing was frozen."""
+        audited = [parts for epoch in range(1, epochs + 1) if (parts := frozen_parts(self._transfer, epoch))]
+        if not audited:
+            return None
+        parts = tuple(dict.fromkeys(part for each in audited for part in each))
+        modules = [self._model.get_submodule(part) for part in parts]
+        return Summary(
+            parts,
+            parameters=sum(1 for module in modules for _ in module.named_parameters()),
+            buffers=sum(1 for module in modules for _ in module.named_buffers()),
+            epochs=len(audited),
+        )
 
     def _hash(self) -> Iterator[tuple[str, str]]:
         for name, tensor in self._tensors():

@@ -22,13 +22,14 @@ from segzoo.data.loaders import eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
-from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
+from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Scorable, Stopped, evaluate
+from segzoo.training.events import Events, open_events
 from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
-from segzoo.training.progress import Display, show_progress
+from segzoo.training.progress import Display, Pace, show_progress
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.signals import StopRequest
@@ -49,6 +50,8 @@ class State:
     loss_steps: int = 0
     epoch_images: int = 0
     epoch_seconds: float = 0.0
+    epoch_wait: float = 0.0
+    """Seconds of ``epoch_seconds`` in which nothing was done but wait for the next batch."""
     best: dict[str, Any] | None = None
     train_seconds: float = 0.0
     history: list[dict[str, float | None]] = field(default_factory=list)
@@ -84,6 +87,7 @@ class Trainer:
             device=parts.device,
         )
         self._clock = time.perf_counter()
+        self._shown_loss: float | None = None
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
@@ -112,24 +116,27 @@ class Trainer:
         self._begin_epoch()
         self._features = self._keep_features()
         loader = self._loader()
-        with show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display:
+        with (
+            show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display,
+            open_events(self.run.tensorboard, self.run.rows()) as events,
+        ):
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
-                self._finish_epoch(display)
+                self._finish_epoch(display, events)
             self._clock = time.perf_counter()
-            for batches in _grouped(loader, parts.plan.batches_per_step):
+            for batches in self._groups(loader):
                 if self._has_stalled():
                     break
                 self._train_step(batches)
                 self.stop.after_step()
-                display.advance()
+                display.advance(self._pace())
                 if self._epoch_is_over():
-                    self._finish_epoch(display)
+                    self._finish_epoch(display, events)
                 elif self.stop or self._checkpoint_is_due():
                     self._refuse_bad_state()
                     self._count_seconds()
                     self._save()
                 if self.stop:
-                    self._leave()
+                    self.leave()
 
     def describe_step(self) -> str:
         """Return the step at hand with its samples, for messages."""
@@ -154,6 +161,8 @@ class Trainer:
         state.epoch_images += sum(len(batch.masks) for batch in batches)
         if state.step % CHECK_EVERY == 0:
             self._refuse_bad_loss()
+        if state.step % CHECK_EVERY == 0 or parts.device.type == "cpu":  # where reading it waits for nothing
+            self._shown_loss = self._watch.total / state.loss_steps
 
     def _loader(self) -> Iterable[Trainable]:
         """Return the batches of the steps that are left, as images or, where they are kept, as features."""
@@ -181,7 +190,7 @@ class Trainer:
         try:
             return FeatureCache(self.parts, self.run.folder if where == "disk" else None, lambda: bool(self.stop))
         except Stopped:
-            self._leave()
+            self.leave()
             raise
 
     def _begin_epoch(self) -> None:
@@ -234,7 +243,7 @@ class Trainer:
         every = self.parts.recipe.train.checkpoint_every_steps
         return every is not None and self.state.step % every == 0
 
-    def _finish_epoch(self, display: Display) -> None:
+    def _finish_epoch(self, display: Display, events: Events) -> None:
         """Validate, write the epoch's line, keep the best weights, save."""
         self._refuse_bad_state()
         self.freezer.audit()
@@ -244,7 +253,7 @@ class Trainer:
             score = self._validate(epoch)
         except Stopped:
             self._save()  # the epoch is validated when the run goes on
-            self._leave()
+            self.leave()
         row = epoch_row(
             score,
             names=self.parts.names,
@@ -254,10 +263,11 @@ class Trainer:
             lr=learning_rates(self.parts.optimizer),
             images=self.state.epoch_images,
             seconds=self.state.epoch_seconds,
+            waited=self.state.epoch_wait,
         )
         self.state.epochs_done = epoch
         self.state.train_seconds += self.state.epoch_seconds
-        self.state.epoch_images, self.state.epoch_seconds = 0, 0.0
+        self.state.epoch_images, self.state.epoch_seconds, self.state.epoch_wait = 0, 0.0, 0.0
         best = score is not None and self._is_best(row)
         if score is not None:
             self.state.history.append({key: row[key] for key in ("mean_iou", "val_loss")})
@@ -268,7 +278,24 @@ class Trainer:
         self.run.append_row(row)
         self._save(best=best)
         display.epoch(row)
+        events.epoch(row)
         self._clock = time.perf_counter()
+
+    def _groups(self, loader: Iterable[Trainable]) -> Iterator[list[Trainable]]:
+        """Yield the batches of each step, and count how long they let the training wait."""
+        batches = iter(loader)
+        while True:
+            asked = time.perf_counter()
+            group = list(islice(batches, self.parts.plan.batches_per_step))
+            self.state.epoch_wait += time.perf_counter() - asked
+            if not group:
+                return
+            yield group
+
+    def _pace(self) -> Pace:
+        """Return how the epoch goes so far, without a look at the device."""
+        seconds = self.state.epoch_seconds + time.perf_counter() - self._clock
+        return Pace(self._shown_loss, *pace(self.state.epoch_images, seconds, self.state.epoch_wait))
 
     def _count_seconds(self) -> None:
         now = time.perf_counter()
@@ -328,7 +355,8 @@ class Trainer:
         }
         save_checkpoint(self.run.checkpoints, state, best=best)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """End the run by the name of the signal that asked for it, if one did; the state has to be saved."""
         signum = self.stop.signum
         if signum is not None:
             raise Interrupted(
@@ -336,10 +364,3 @@ class Trainer:
                 f"stopped by a signal after step {self.state.step}; the state is saved, "
                 f"go on with: segzoo finetune {self.run.recipe_path} --out {self.run.folder} --resume",
             )
-
-
-def _grouped(loader: Iterable[Trainable], count: int) -> Iterator[list[Trainable]]:
-    """Yield the batches of each step."""
-    batches = iter(loader)
-    while group := list(islice(batches, count)):
-        yield group

@@ -15,6 +15,7 @@ from segzoo.recipe import Recipe
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.evaluation import Predictor
+from segzoo.training.records import BatchRecord
 from segzoo.transfer import Cut
 
 
@@ -30,6 +31,7 @@ class Parts:
     spec: ModelSpec
     source: Source
     fingerprint: str
+    first_batch: BatchRecord
     model: nn.Module
     pretrained: str | None
     loss: WeightedSum

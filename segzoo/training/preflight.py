@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segzoo.errors import UsageFault
+from segzoo.recipe import Recipe
+from segzoo.training.freezing import frozen_parts
+
+logger = logging.getLogger(__name__)
 
 
 class Refusal(NamedTuple):
@@ -42,6 +47,19 @@ def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int
             f"train.batch_size 1: the layer {refusal.layer or 'at the top'} cannot train on one image of "
             f"{size[0]}x{size[1]} pixels: {refusal.reason}; use a train.batch_size of 2 or more"
         )
+
+
+def warn_of_random_features(recipe: Recipe) -> None:
+    """Warn where a recipe freezes an encoder whose weights are random: what follows it would learn from noise."""
+    if recipe.model.weights is not None or not frozen_parts(recipe.transfer, 1):
+        return
+    key = "strategy" if recipe.transfer.unfreeze_encoder_at is None else "unfreeze_encoder_at"
+    logger.warning(
+        "transfer.%s %r freezes an encoder of random weights, as model.weights is null: its features know nothing of "
+        "images. Set model.weights, or train the encoder too",
+        key,
+        getattr(recipe.transfer, key),
+    )
 
 
 def find_refusal(model: nn.Module, *, in_channels: int, size: tuple[int, int]) -> Refusal | None:

@@ -7,12 +7,26 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
+
+
+class Pace(NamedTuple):
+    """How an epoch goes.
+
+    Args:
+        loss: Mean training loss of the epoch, when it was last read; None before that.
+        images_per_second: Images trained on in a second.
+        data_wait: Share of the time that was spent on waiting for data.
+    """
+
+    loss: float | None
+    images_per_second: float
+    data_wait: float
 
 
 class Display:
@@ -28,19 +42,23 @@ class Display:
     def __init__(self, bar: Progress | None, *, total: int, done: int, epochs: int) -> None:
         self._bar = bar
         self._epochs = epochs
-        self._task = bar.add_task("training", total=total, completed=done) if bar else None
+        self._task = bar.add_task("", total=total, completed=done) if bar else None
+        self._mean_iou: float | None = None
 
-    def advance(self) -> None:
-        """Count one step."""
+    def advance(self, pace: Pace) -> None:
+        """Count one step, after which the epoch goes like this."""
         if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task)
+            scores = f"loss {_number(pace.loss)} mIoU {_number(self._mean_iou)}"
+            speed = f"{pace.images_per_second:.1f} images/s wait {pace.data_wait:.0%}"  # short: 80 columns hold it all
+            self._bar.update(self._task, advance=1, description=f"{scores} {speed}")
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report an epoch's line of ``metrics.jsonl``."""
         parts = [f"epoch {row['epoch']}/{self._epochs}", f"loss {_number(row['train_loss'])}"]
         if row["mean_iou"] is not None or row["val_loss"] is not None:
             parts += [f"val loss {_number(row['val_loss'])}", f"mIoU {_number(row['mean_iou'])}"]
-        parts.append(f"{row['images_per_second']:.1f} images/s")
+            self._mean_iou = row["mean_iou"]
+        parts += [f"{row['images_per_second']:.1f} images/s", f"data wait {row['data_wait']:.0%}"]
         if self._bar is not None and self._task is not None:
             self._bar.console.print("  ".join(parts), highlight=False)
         else:
@@ -53,8 +71,14 @@ def show_progress(*, total: int, done: int, epochs: int) -> Iterator[Display]:
     if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
         yield Display(None, total=total, done=done, epochs=epochs)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    columns = (
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
         yield Display(bar, total=total, done=done, epochs=epochs)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from segzoo.files import write_atomic
 from segzoo.metrics import Passport
 from segzoo.page import UNKNOWN, count, data_uri, decimal, duration, millions, percent, render
+from segzoo.training.records import AuditRecord, BatchRecord, Fact
 
 FIGURES = ("curves.png", "confusion.png", "samples.png", "learning.gif")
 
@@ -34,8 +36,6 @@ FURTHER = {
     "frequency_weighted_iou": "Frequency-weighted IoU",
     "boundary_f1": "Boundary F1",
 }
-
-Fact = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def write_report(folder: Path) -> Path:
         epochs=[_epoch_cells(row) for row in files.rows],
         figures={name: _embed(folder / "figures" / name) for name in FIGURES},
         recipe_text=files.recipe_text,
+        checks=checks(files.run),
         environment=environment(files.run),
     )
     path = folder / "report.html"
@@ -231,6 +232,15 @@ def environment(run: Mapping[str, Any]) -> list[Fact]:
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 
 
+def checks(run: Mapping[str, Any]) -> list[Fact]:
+    """Return what the run found out about its first batch and about what was frozen, as far as it is recorded."""
+    facts: list[Fact] = []
+    for key, record in (("first_batch", BatchRecord), ("audit", AuditRecord)):
+        with suppress(ValidationError):
+            facts += record.model_validate_json(json.dumps(run.get(key))).facts
+    return facts
+
+
 def _machine(machine: Mapping[str, Any]) -> str:
     memory, cpus = machine.get("memory_bytes"), machine.get("cpus")
     gpus = [str(gpu.get("name")) for gpu in machine.get("gpus") or []]
@@ -272,6 +282,7 @@ def _epoch_cells(row: Mapping[str, Any]) -> dict[str, str]:
         "pixel accuracy": percent(row.get("pixel_accuracy")),
         "mean Dice": percent(row.get("mean_dice")),
         "images/s": decimal(row.get("images_per_second"), 1),
+        "data wait": percent(row.get("data_wait")),
         "time": duration(row.get("seconds")),
     }
 

@@ -18,6 +18,7 @@ from segzoo.environment import GitState, Machine
 from segzoo.files import write_atomic
 from segzoo.recipe import Recipe, recipe_json
 from segzoo.spec import Frozen
+from segzoo.training.records import AuditRecord, BatchRecord
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
@@ -52,6 +53,8 @@ class RunRecord(Frozen):
     recipe_sha256: str
     parameters: int | None = None
     weights: str | None = None
+    first_batch: BatchRecord | None = None
+    audit: AuditRecord | None = None
     train_seconds: float = 0.0
 
 
@@ -71,6 +74,7 @@ class RunDirectory:
         self.model = folder / "model"
         self.figures = folder / "figures"
         self.frames = self.figures / "learning"
+        self.tensorboard = folder / "tensorboard"
         self.begun = False
 
     def record(self) -> RunRecord | None:

@@ -31,17 +31,20 @@ from segzoo.recipe.schema import CrossEntropy
 from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.training.artefact import add_scores
+from segzoo.training.audit import audit_run
 from segzoo.training.average import WeightAverage
 from segzoo.training.checkpoint import load_checkpoint
+from segzoo.training.contract import check_first_batch
 from segzoo.training.device import choose_device, device_name, set_threads
 from segzoo.training.epoch import passport_of
-from segzoo.training.evaluation import Predictor
+from segzoo.training.evaluation import Predictor, Stopped
+from segzoo.training.events import add_pictures
 from segzoo.training.features import build_cut, check_cut, renew
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
 from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
-from segzoo.training.preflight import check_batch_norm
+from segzoo.training.preflight import check_batch_norm, warn_of_random_features
 from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord
 from segzoo.training.scores import describe_briefly, describe_scores
 from segzoo.training.signals import StopRequest
@@ -90,6 +93,7 @@ def train_run(
         "data": DataRecord(fingerprint=report.fingerprint, images=report.images),
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
         "weights": parts.pretrained,
+        "first_batch": parts.first_batch,
     }
     run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
     run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
@@ -110,7 +114,11 @@ def train_run(
         raise TrainingError(reason) from error
     stop.patient = False  # nothing is left to be saved
     run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
-    draw_figures(trainer, run)
+    try:
+        run.update_record(audit=audit_run(trainer))
+        draw_figures(trainer, run)
+    except Stopped:  # by a signal that came when the last step was done
+        trainer.leave()
 
 
 def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None) -> tuple[Parts, ScanReport]:
@@ -134,24 +142,29 @@ def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | No
     _check_classes_occur(recipe, source, report)
     train = recipe.train
     plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate, _views(recipe))
-    first = try_first_batch(source, "train", transform, plan, seed=train.seed)
+    batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
     model, pretrained = _build_model(recipe, spec, params, source, resumed)
     if min(map(len, plan.batches(0))) == 1:
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
         check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
+    warn_of_random_features(recipe)
+    normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
+    names = [entry.name for entry in source.classes]
+    first_batch = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=source.ignore_index)
     _configure(recipe, device)
     layout = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
     average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
-    normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels)).to(device)
+    normalise = normalise.to(device)
     predictor = _predictor(model, normalise, recipe, device)
     if predictor.cut is not None:
-        check_cut(predictor.cut, predictor.prepare(first.images[:1]))
+        check_cut(predictor.cut, predictor.prepare(batch.images[:1]))
     parts = Parts(
         recipe=recipe,
         spec=spec,
         source=source,
         fingerprint=report.fingerprint,
+        first_batch=first_batch,
         model=model,
         pretrained=pretrained,
         loss=_build_loss(recipe, source, report).to(device),
@@ -198,6 +211,8 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
             trainer.parts.names,
             source.ignore_index,
         )
+        pictures = {name: run.figures / f"{name}.png" for name in ("samples", "confusion")}
+        add_pictures(run.tensorboard, pictures, trainer.state.step)
     frames = sorted(run.frames.glob("*.png"))
     if frames:
         write_learning_gif(run.figures / "learning.gif", frames)

@@ -18,7 +18,7 @@ from segzoo.training.signals import StopRequest
 KILL = "SEGZOO_VERIFY_KILL_AT_STEP"
 """Set in the process that is to be killed."""
 
-UNTIMED = ("images_per_second", "seconds")
+UNTIMED = ("images_per_second", "data_wait", "seconds")
 """What two runs never share."""
 
 

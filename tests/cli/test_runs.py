@@ -22,6 +22,7 @@ ROW = {
     "epochs": 3,
     "parameters": 1138051,
     "images_per_second": 20.0,
+    "data_wait": 0.25,
     "seconds": 7.5,
     "device": "cpu",
     "started": "2025-01-01T00:00:00+00:00",

@@ -22,7 +22,7 @@ def write_run(folder: Path, ious: list[float | None], **record: object) -> None:
     RunDirectory(folder).write_record(RunRecord.model_validate_json(json.dumps(content)))
     (folder / "recipe.json").write_text(recipe_json(load_recipe("quickstart")))
     rows = [
-        {"epoch": place, "mean_iou": iou, "images_per_second": 10.0 * place, "seconds": 2.5}
+        {"epoch": place, "mean_iou": iou, "images_per_second": 10.0 * place, "data_wait": 0.1 * place, "seconds": 2.5}
         for place, iou in enumerate(ious, start=1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -41,8 +41,20 @@ def test_best_run_comes_first(tmp_path: Path) -> None:
     best = rows[1]
     assert (best["mean_iou"], best["best_epoch"], best["epochs"]) == (0.5, 2, 3)
     assert (best["images_per_second"], best["seconds"], best["parameters"]) == (20.0, 7.5, 1000)
+    assert best["data_wait"] == 0.2
     assert (best["recipe"], best["model"]) == ("quickstart", "fast_scnn")
     assert (rows[2]["mean_iou"], rows[2]["images_per_second"], rows[2]["epochs"]) == (None, None, 0)
+    assert rows[2]["data_wait"] is None
+
+
+def test_runs_of_before_are_compared_too(tmp_path: Path) -> None:
+    """A line without the share of waiting leaves it unknown."""
+    write_run(tmp_path / "a", [0.5])
+    (tmp_path / "a/metrics.jsonl").write_text('{"epoch": 1, "mean_iou": 0.5, "images_per_second": 1.5, "seconds": 2}\n')
+
+    (row,) = compare_runs(find_runs(tmp_path))
+
+    assert (row["data_wait"], row["images_per_second"]) == (None, 1.5)
 
 
 def test_damaged_recipe_hides_no_run(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_run_directory_is_complete(run: Run) -> None:
-    """Every file of the contract is there, and nothing else."""
+    """Every file of the contract is there, and nothing else; TensorBoard's own only where it is installed."""
     found = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
-    assert found == {
+    events = {name for name in found if name.startswith("tensorboard/events.out.tfevents.")}
+    assert bool(events) == (find_spec("tensorboard") is not None)
+    assert found - events == {
         ".lock",
         "recipe.json",
         "run.json",
@@ -96,11 +99,12 @@ def test_metrics_have_every_key_and_no_nan(run: Run) -> None:
     for row in run.metrics:
         assert set(row) == {
             *("epoch", "step", "train_loss", "val_loss", "mean_iou", "pixel_accuracy", "mean_dice"),
-            *("per_class_iou", "lr", "images_per_second", "seconds"),
+            *("per_class_iou", "lr", "images_per_second", "data_wait", "seconds"),
         }
         assert set(row["per_class_iou"]) == {"background", "disk", "square", "triangle", "ring"}
         assert set(row["lr"]) == {"encoder", "decoder", "head"}
         assert math.isfinite(row["train_loss"])
+        assert 0 < row["data_wait"] < 1
 
 
 def test_record_tells_what_happened(run: Run) -> None:

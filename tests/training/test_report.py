@@ -68,6 +68,7 @@ def row(epoch: int, mean_iou: float | None) -> dict[str, Any]:
         "per_class_iou": IOUS if scored else {},
         "lr": {"head": 0.001},
         "images_per_second": 212.34,
+        "data_wait": 0.625,
         "seconds": 4.5,
     }
 
@@ -244,8 +245,8 @@ def test_the_environment_is_told(run: Path) -> None:
 def test_epochs_are_a_table(run: Path) -> None:
     """Every epoch has a line; what was not measured is a dash."""
     text = text_of(page_of(run))
-    assert "1\n46\n0.5000\n—\n—\n—\n—\n212.3\n4.5 s\n" in text
-    assert "2\n92\n0.5000\n0.6000\n88.1%\n90.0%\n80.0%\n212.3\n4.5 s\n" in text
+    assert "1\n46\n0.5000\n—\n—\n—\n—\n212.3\n62.5%\n4.5 s\n" in text
+    assert "2\n92\n0.5000\n0.6000\n88.1%\n90.0%\n80.0%\n212.3\n62.5%\n4.5 s\n" in text
 
 
 def test_a_run_that_has_just_begun(run: Path) -> None:

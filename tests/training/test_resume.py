@@ -17,6 +17,7 @@ import torch
 
 from segzoo.recipe import load_recipe, recipe_json
 from segzoo.training.checkpoint import read_checkpoint
+from segzoo.training.verify import UNTIMED
 
 SCRIPT = Path(__file__).with_name("interrupted_run.py")
 
@@ -95,7 +96,7 @@ def assert_equal(left: Any, right: Any, path: str) -> None:
 def untimed_rows(run: Path) -> list[dict[str, Any]]:
     """Return the lines of metrics.jsonl without what a clock says."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in rows]
+    return [{key: row[key] for key in row if key not in UNTIMED} for row in rows]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

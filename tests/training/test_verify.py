@@ -26,7 +26,8 @@ def write(folder: Path, *, weight: float = 1.0, step: int = 3, loss: float = 0.5
         "scaler": {},
     }
     save_checkpoint(folder / "checkpoints", state, best=False)
-    row = {"epoch": 1, "train_loss": loss, "seconds": seconds, "images_per_second": 1 / seconds}
+    timed = {"seconds": seconds, "images_per_second": 1 / seconds, "data_wait": 0.5 / seconds}
+    row = {"epoch": 1, "train_loss": loss, **timed}
     (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
 
 
