@@ -79,6 +79,7 @@ class Trainer:
             device=parts.device,
         )
         self._clock = time.perf_counter()
+        self._scoring = False
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
@@ -134,9 +135,12 @@ class Trainer:
                     self._save()
                 if self.stop:
                     self._leave()
+            self._leave()  # a signal that came after the last step
 
     def describe_step(self) -> str:
-        """Return the step at hand with its samples, for messages."""
+        """Return the step at hand with its samples, or the validation, for messages."""
+        if self._scoring:
+            return f"in the validation after step {self.state.step}"
         return self._describe(self.state.step)
 
     def load_best(self) -> None:
@@ -270,7 +274,8 @@ class Trainer:
             batch_size=recipe.eval.batch_size or recipe.train.batch_size,
             workers=parts.workers,
         )
-        return evaluate(
+        self._scoring = True
+        score = evaluate(
             parts.scorer,
             batches,
             num_classes=len(parts.source.classes),
@@ -281,6 +286,8 @@ class Trainer:
             detail=detail,
             should_stop=lambda: bool(self.stop),
         )
+        self._scoring = False
+        return score
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         best = self.state.best

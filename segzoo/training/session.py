@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from segzoo.training.average import WeightAverage
 from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.device import choose_device, device_name, set_threads
 from segzoo.training.epoch import passport_of
-from segzoo.training.evaluation import Predictor
+from segzoo.training.evaluation import Predictor, Stopped
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
 from segzoo.training.optimizers import build_optimizer
@@ -101,14 +102,16 @@ def train_run(
     stop.patient = True
     try:
         trainer.train()
-    except RuntimeError as error:
+        stop.patient = False  # nothing is left to be saved
+        run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
+        with suppress(Stopped):
+            draw_figures(trainer, run)
+    except (RuntimeError, MemoryError) as error:
         reason = _explain(error, trainer, recipe)
         if reason is None:
             raise
         raise TrainingError(reason) from error
-    stop.patient = False  # nothing is left to be saved
-    run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
-    draw_figures(trainer, run)
+    stop.raise_if_asked()
 
 
 def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None) -> tuple[Parts, ScanReport]:
@@ -274,10 +277,10 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
         logger.warning("resuming is not bit for bit: %s", ", ".join(changed))
 
 
-def _explain(error: RuntimeError, trainer: Trainer, recipe: Recipe) -> str | None:
+def _explain(error: RuntimeError | MemoryError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         smaller = max(recipe.train.batch_size // 2, 1)
         return (
             f"out of memory {trainer.describe_step()}; try --set train.batch_size={smaller}, "
