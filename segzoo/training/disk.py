@@ -43,7 +43,7 @@ def explain_write(error: OSError, folder: Path) -> TrainingError | None:
     name = str(error.filename or folder)
     if error.errno in FULL:
         reason, way_out = FULL[error.errno], "free some space"
-    elif Path(name).is_relative_to(folder):
+    elif error.filename and Path(name).is_relative_to(folder):
         reason, way_out = error.strerror or str(error), "see to it that it can be written"
     else:
         return None
