@@ -104,9 +104,9 @@ def fill(room: int, ballast: str | None) -> None:
         os.close(file)
 
 
-def run(recipe: str, out: str, log: str, tmpdir: str | None) -> int:
-    """Train as the command line does, with stderr in a file, and return the exit code."""
-    os.dup2(os.open(log, os.O_WRONLY | os.O_TRUNC), 2)
+def run(recipe: str, out: str, log: int, tmpdir: str | None) -> int:
+    """Train as the command line does, with stderr into a pipe, and return the exit code."""
+    os.dup2(log, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if tmpdir is not None:
         os.environ["TMPDIR"] = tmpdir
@@ -118,9 +118,9 @@ def run(recipe: str, out: str, log: str, tmpdir: str | None) -> int:
     return 0
 
 
-def train(request: dict[str, Any], log: str) -> dict[str, Any]:
+def train(request: dict[str, Any]) -> dict[str, Any]:
     """Train in a child that may be stopped, and return how it ended."""
-    read, write = os.pipe()
+    (read, write), (told, log) = os.pipe(), os.pipe()
     place: str = request["place"]
     name, timed, moment = place.partition("@")
     phase, _, seconds = moment.partition(":")
@@ -137,16 +137,23 @@ def train(request: dict[str, Any], log: str) -> dict[str, Any]:
             kill_after(method, int(calls))
         os._exit(run(request["recipe"], request["out"], log, request.get("tmpdir")))
     os.close(write)
+    os.close(log)
     began = time.monotonic()
     if timed and os.read(read, 1):
         time.sleep(float(seconds))
         os.kill(child, signal.Signals[name])
     os.close(read)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {"code": code, "seconds": time.monotonic() - began, "told": Path(log).read_text()}
+    return {"code": code, "seconds": time.monotonic() - began, "told": drain(told)}
+
+
+def drain(pipe: int) -> str:
+    """Return what lies in a pipe and close it, whoever may still hold its other end."""
+    os.set_blocking(pipe, False)
+    with open(pipe, "rb", buffering=0) as file:
+        return (file.read(2**20) or b"").decode()
 
 
 if __name__ == "__main__":
-    with tempfile.NamedTemporaryFile() as log:
-        for line in sys.stdin:
-            print(json.dumps(train(json.loads(line), log.name)), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(train(json.loads(line))), flush=True)

@@ -190,7 +190,7 @@ def test_no_room_for_the_folder_is_no_usage_fault(tmp_path: Path) -> None:
     if not mount(folder, "nr_inodes=2"):
         pytest.skip("nothing can be mounted here")
     try:
-        with pytest.raises(TrainingError, match="no space left on the device; free some space, or choose another --out"):
+        with pytest.raises(TrainingError, match="no space left on the device; free some space, or choose another"):
             finetune(load_recipe("quickstart", SMALL), out=folder / "run", device="cpu")
         assert list(folder.iterdir()) == []
     finally:
