@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from segzoo.data import workers
 from segzoo.errors import (
     DataError,
     DeviceError,
+    Interrupted,
     NotAvailable,
     RecipeError,
     RunDirectoryError,
@@ -39,6 +41,7 @@ from segzoo.training.dry_run import check_run
 from segzoo.training.evaluation import Predictor
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
+from segzoo.training.rundir import RunDirectory
 
 SMALL = (
     "data.size=[48,64]",
@@ -388,6 +391,47 @@ def test_hanging_worker_names_the_step(run: Run, tmp_path: Path, monkeypatch: py
     assert not multiprocessing.active_children()
     resumed = finetune(small(*changes), out=tmp_path / "run", device="cpu", resume=True)
     assert resumed.metrics[-1]["step"] == 8
+
+
+def draw_and_catch(trainer: Trainer, run: RunDirectory) -> None:
+    """Be asked to stop while a library that catches every exception draws."""
+    with suppress(Exception):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_signals_after_the_last_step_are_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the last validation, while a resumed run makes up for it, and in the figures: interrupted, then finished."""
+    validate: Any = Trainer._validate
+
+    def ask(self: Trainer, epoch: int) -> Any:
+        if self.state.step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return validate(self, epoch)
+
+    def ask_after(self: Trainer, epoch: int) -> Any:
+        score = validate(self, epoch)
+        signal.raise_signal(signal.SIGTERM)
+        return score
+
+    stops: tuple[tuple[Any, str, Any], ...] = (
+        (Trainer, "_validate", ask),
+        (Trainer, "_validate", ask_after),
+        (session, "draw_figures", draw_and_catch),
+    )
+    for owner, name, asking in stops:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, asking)
+            with pytest.raises(Interrupted) as caught:
+                finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
+        assert caught.value.exit_code == 143
+        record = Run(tmp_path / "run").record
+        assert record is not None
+        assert record.status == "interrupted"
+
+    run = finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
+    assert run.record is not None
+    assert run.record.status == "finished"
+    assert [row["step"] for row in run.metrics] == [2, 4]
 
 
 def test_an_error_of_the_code_itself_is_not_dressed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
