@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
+import os
 import stat
 import struct
 import subprocess
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from segzoo.errors import DataError, RunDirectoryError
-from segzoo.files import exclusive_lock, safe_unpack, sha256_bytes, sha256_file, write_atomic
+from segzoo.files import exclusive_lock, naming, safe_unpack, sha256_bytes, sha256_file, write_atomic
 
 HOLD = """
 import sys, time
@@ -76,6 +78,27 @@ def test_write_atomic_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypat
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert contents(tmp_path) == {"state"}
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the temporary file nor nothing at all is named, as the system does, and the kind of error stays."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic(tmp_path / "new", b"x")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "new"))
+    with pytest.raises(FileNotFoundError) as missing:
+        write_atomic(tmp_path / "nowhere" / "new", b"x")
+    assert missing.value.filename == str(tmp_path / "nowhere" / "new")
+
+
+def test_errors_that_are_not_the_systems_stay_as_they_are(tmp_path: Path) -> None:
+    """An OSError of a library, with a text alone, keeps it."""
+    with pytest.raises(OSError, match=r"^its checksum differs$"), naming(tmp_path):
+        raise OSError("its checksum differs")
 
 
 def test_checksums_agree(tmp_path: Path) -> None:

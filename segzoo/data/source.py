@@ -88,11 +88,14 @@ def open_source(data: DataSection, *, seed: int, in_channels: int = 3) -> Source
         in_channels: Channels of the images.
 
     Raises:
-        DataError: If the folder is missing, a file lacks its partner, or a split is empty.
+        DataError: If the folder is missing or may not be entered, a file lacks its partner, or a split is empty.
         DownloadError: If the data had to be fetched and could not be.
         RecipeError: If the format has no images of so many channels.
     """
-    source, findings = list_source(data, seed=seed, in_channels=in_channels)
+    try:
+        source, findings = list_source(data, seed=seed, in_channels=in_channels)
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: {error.strerror}; the data cannot be listed") from error
     if findings:
         raise DataError(
             f"{len(findings)} files are no pair of an image and a mask:\n{name_some(list(map(str, findings)))}"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from segzoo.errors import RunDirectoryError, UsageFault
-from segzoo.files import sha256_bytes, sync_folder, write_atomic
+from segzoo.files import naming, sha256_bytes, sync_folder, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +44,16 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, best: bool) -> None:
     torch.save(state, buffer)
     payload = buffer.getbuffer()
     waiting, fresh, last = folder / "fresh.partial", folder / FRESH, folder / LAST
-    write_atomic(waiting, bytes(payload) + MARK + sha256_bytes(payload).encode())
-    # A state that says it is the best one must not be found before best.pt is there.
-    if best:
-        _link(waiting, folder / BEST)
-    waiting.replace(fresh)
-    if last.exists():
-        last.replace(folder / PREVIOUS)
-    fresh.replace(last)
-    sync_folder(folder)
+    with naming(last):
+        write_atomic(waiting, bytes(payload) + MARK + sha256_bytes(payload).encode())
+        # A state that says it is the best one must not be found before best.pt is there.
+        if best:
+            _link(waiting, folder / BEST)
+        waiting.replace(fresh)
+        if last.exists():
+            last.replace(folder / PREVIOUS)
+        fresh.replace(last)
+        sync_folder(folder)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

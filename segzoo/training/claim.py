@@ -6,12 +6,13 @@ This module needs no torch, so that a refused run ends at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from segzoo.errors import RunDirectoryError
 from segzoo.files import exclusive_lock
 from segzoo.recipe import Recipe
+from segzoo.training.disk import explain_folder
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.same_run import check_same
 
@@ -30,20 +31,25 @@ def open_run(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> 
 
     Raises:
         RunDirectoryError: If the directory exists without either wish or with both, is in use, is no run, or was made
-            by a recipe that differs in more than may change.
+            by a recipe that differs in more than may change, or cannot be written to.
+        TrainingError: If there is no room for it.
     """
     if resume and overwrite:
         raise RunDirectoryError("--resume and --overwrite contradict each other; choose one")
     run = RunDirectory(folder)
-    if folder.exists() and not folder.is_dir():
-        raise RunDirectoryError(f"{folder} is a file; choose another --out")
-    _refuse_existing(run, resume=resume, overwrite=overwrite)
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
-    with exclusive_lock(folder / LOCK):
+    made = False
+    with ExitStack() as stack:
+        try:
+            made = not folder.exists()
+            if not made and not folder.is_dir():
+                raise RunDirectoryError(f"{folder} is a file; choose another --out")
+            _refuse_existing(run, resume=resume, overwrite=overwrite)
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive_lock(folder / LOCK))
+        except OSError as error:
+            if made:
+                _remove(run)
+            raise explain_folder(error, folder) from None
         # Again, under the lock: another process may have been here first.
         _refuse_existing(run, resume=resume, overwrite=overwrite)
         if resume:
@@ -74,5 +80,5 @@ def _refuse_existing(run: RunDirectory, *, resume: bool, overwrite: bool) -> Non
 def _remove(run: RunDirectory) -> None:
     """Remove the emptied directory, unless another process has just begun to use it."""
     with suppress(OSError):
-        (run.folder / LOCK).unlink()
+        (run.folder / LOCK).unlink(missing_ok=True)
         run.folder.rmdir()

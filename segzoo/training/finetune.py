@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from segzoo.errors import Interrupted, NotAvailable, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
 from segzoo.training.claim import open_run
+from segzoo.training.disk import explain_write
 from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
 from segzoo.training.same_run import is_complete
 from segzoo.training.signals import StopRequest, stop_on_signals
@@ -92,24 +94,28 @@ def finetune(
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
-    if resume and not overwrite and not folder.exists():
-        logger.info("there is no run in %s to go on with; starting one", folder)
     with (
         stop_on_signals(_stop_request()) as stop,
         open_run(folder, resolved, resume=resume, overwrite=overwrite) as run,
     ):
+        if resume and not run.contents():
+            logger.info("there is no run in %s to go on with; starting one", folder)
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
         try:
             from segzoo.training.session import train_run
 
             train_run(resolved, run, _new_record(resolved), device=device, overwrite=overwrite, stop=stop)
+            _finish(run)
         except (Interrupted, KeyboardInterrupt):
-            _close(run, "interrupted")
+            _abandon(run, "interrupted")
             raise
         except BaseException as error:
-            _close(run, "failed", str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}")
+            fault = explain_write(error, folder) if isinstance(error, OSError) else None
+            told = fault or error
+            _abandon(run, "failed", str(told) if isinstance(told, SegzooError) else f"{type(told).__name__}: {told}")
+            if fault is not None:
+                raise fault from error
             raise
-        _close(run, "finished")
     return Run(folder)
 
 
@@ -140,13 +146,23 @@ def _has_checkpoint(folder: Path) -> bool:
     return any(path.name != "best.pt" for path in RunDirectory(folder).checkpoints.glob("*.pt"))
 
 
-def _close(run: RunDirectory, status: Status, error: str | None = None) -> None:
-    """Record how the run ended and write its page; a run that never began leaves no trace."""
+def _finish(run: RunDirectory) -> None:
+    """Write the page and record the end, in this order: nothing is added to a run that says it is finished."""
+    from segzoo.training.report import write_report
+
+    write_report(run.folder, status="finished")
+    run.update_record(status="finished", error=None)
+
+
+def _abandon(run: RunDirectory, status: Status, error: str | None = None) -> None:
+    """Record how the run ended and write its page as far as the disk takes them; a run that never began has neither."""
     if run.begun:
         from segzoo.training.report import write_report
 
-        run.update_record(status=status, error=error)
-        write_report(run.folder)
+        with suppress(OSError):
+            run.update_record(status=status, error=error)
+        with suppress(OSError):
+            write_report(run.folder)
 
 
 def _new_record(recipe: Recipe) -> RunRecord:

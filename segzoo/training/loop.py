@@ -88,6 +88,7 @@ class Trainer:
         )
         self._clock = time.perf_counter()
         self._shown_loss: float | None = None
+        self._scoring = False
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
@@ -137,9 +138,12 @@ class Trainer:
                     self._save()
                 if self.stop:
                     self.leave()
+            self.leave()  # a signal that came after the last step
 
     def describe_step(self) -> str:
-        """Return the step at hand with its samples, for messages."""
+        """Return the step at hand with its samples, or the validation, for messages."""
+        if self._scoring:
+            return f"in the validation after step {self.state.step}"
         return self._describe(self.state.step)
 
     def load_best(self) -> None:
@@ -326,7 +330,8 @@ class Trainer:
                 workers=parts.workers,
             )
         )
-        return evaluate(
+        self._scoring = True
+        score = evaluate(
             parts.scorer,
             batches,
             num_classes=len(parts.source.classes),
@@ -337,6 +342,8 @@ class Trainer:
             detail=detail,
             should_stop=lambda: bool(self.stop),
         )
+        self._scoring = False
+        return score
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         best = self.state.best

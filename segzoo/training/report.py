@@ -113,17 +113,18 @@ class Files:
         return self.recipe.get(name) or {}
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, status: str | None = None) -> Path:
     """Write ``report.html`` into a run directory.
 
     Args:
         folder: The run directory, whatever state the run is in.
+        status: How the run ended, where ``run.json`` does not tell it yet.
 
     Returns:
         The page.
     """
     files = read_files(folder)
-    status = files.run.get("status", "unknown")
+    status = status or files.run.get("status", "unknown")
     classes = class_rows(files)
     page = render(
         "report.html.j2",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from segzoo.environment import GitState, Machine
-from segzoo.files import write_atomic
+from segzoo.files import naming, write_atomic
 from segzoo.recipe import Recipe, recipe_json
 from segzoo.spec import Frozen
 from segzoo.training.records import AuditRecord, BatchRecord
@@ -96,10 +96,10 @@ class RunDirectory:
             self._clear()
         # The record comes first and goes last: a directory without it was never a run.
         self.write_record(record)
+        self.begun = True
         write_atomic(self.recipe_path, recipe_json(recipe))
         for folder in (self.checkpoints, self.model, self.figures):
             folder.mkdir(exist_ok=True)
-        self.begun = True
 
     def write_splits(self, names: Mapping[str, Sequence[str]]) -> None:
         """Write ``splits.json``, the names of the samples in each split, which a seed may have drawn."""
@@ -129,7 +129,7 @@ class RunDirectory:
 
     def append_row(self, row: Mapping[str, Any]) -> None:
         """Add one epoch's line."""
-        with self.metrics_path.open("a") as file:
+        with naming(self.metrics_path), self.metrics_path.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def drop_after(self, epoch: int) -> None:

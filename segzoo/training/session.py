@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -107,18 +108,17 @@ def train_run(
     stop.patient = True
     try:
         trainer.train()
-    except RuntimeError as error:
+        stop.patient = False  # nothing is left to be saved
+        run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
+        with suppress(Stopped):
+            run.update_record(audit=audit_run(trainer))
+            draw_figures(trainer, run)
+    except (RuntimeError, MemoryError) as error:
         reason = _explain(error, trainer, recipe)
         if reason is None:
             raise
         raise TrainingError(reason) from error
-    stop.patient = False  # nothing is left to be saved
-    run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
-    try:
-        run.update_record(audit=audit_run(trainer))
-        draw_figures(trainer, run)
-    except Stopped:  # by a signal that came when the last step was done
-        trainer.leave()
+    trainer.leave()  # by a signal that came when the last step was done
 
 
 def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None) -> tuple[Parts, ScanReport]:
@@ -304,10 +304,10 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
         logger.warning("resuming is not bit for bit: %s", ", ".join(changed))
 
 
-def _explain(error: RuntimeError, trainer: Trainer, recipe: Recipe) -> str | None:
+def _explain(error: RuntimeError | MemoryError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         smaller = max(recipe.train.batch_size // 2, 1)
         return (
             f"out of memory {trainer.describe_step()}; try --set train.batch_size={smaller}, "

@@ -29,12 +29,17 @@ class StopRequest:
     def after_step(self) -> None:
         """Be told that a step is done."""
 
+    def raise_if_asked(self) -> None:
+        """Raise what a signal asked for and other code caught on its way, as imports and callbacks do."""
+        if self.signum is not None:
+            raise Interrupted(self.signum, f"stopped by {signal.Signals(self.signum).name}")
+
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Be the handler of a signal."""
         again = self.signum is not None
         self.signum = signum
         if again or not self.patient:
-            raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")
+            self.raise_if_asked()
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -155,6 +157,26 @@ def test_faulty_data_is_named_before_training(
     """Exit 2 with the file's name, and no run directory."""
     fault(folder)
     assert told in refused(*train_on(folder, "--out", "out"))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("inside", [".", "train/images", "val/masks"])
+def test_data_that_may_not_be_entered_is_named(
+    refused: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    """Exit 2 with the folder and what the system says, and no run directory."""
+    locked = folder / inside
+    status = Path.stat
+
+    def deny(path: Path, **options: bool) -> os.stat_result:
+        if path == locked or locked in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return status(path, **options)
+
+    monkeypatch.setattr(Path, "stat", deny)
+    message = refused(*train_on(folder, "--out", "out"))
+    assert "Permission denied" in message
+    assert str(locked) in message
     assert not Path("out").exists()
 
 

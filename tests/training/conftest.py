@@ -1,11 +1,15 @@
-"""Runs as they lie on disk, without any training."""
+"""Runs as they lie on disk, without any training, and runs that are stopped while they train."""
 
 from __future__ import annotations
 
 import copy
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import pytest
 
@@ -13,6 +17,7 @@ from segzoo.recipe import Recipe
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.training.claim import open_run
 from segzoo.training.rundir import RunDirectory, RunRecord, now
+from segzoo.training.verify import UNTIMED
 
 RECIPE = {
     "recipe_version": 1,
@@ -74,3 +79,103 @@ class Runs:
 def runs() -> Runs:
     """Return a maker of runs."""
     return Runs()
+
+
+class Ended(NamedTuple):
+    """How a child ended.
+
+    Args:
+        code: Its exit code; minus the signal's number where it died of one.
+        seconds: How long it took.
+        told: What it wrote to stderr.
+    """
+
+    code: int
+    seconds: float
+    told: str
+
+
+class Chains:
+    """Trains in children that are stopped one after the other, and compares what they leave behind.
+
+    Args:
+        requests: What ``interrupted_run.py`` reads.
+        answers: What it prints.
+    """
+
+    def __init__(self, requests: IO[str], answers: IO[str]) -> None:
+        self._requests = requests
+        self._answers = answers
+
+    def stop(self, recipe: Path, out: Path, place: str, **settings: str | None) -> Ended:
+        """Train until the place, and return how the child ended; whatever checkpoints are there are whole."""
+        from segzoo.training.checkpoint import read_checkpoint
+
+        print(json.dumps({"recipe": str(recipe), "out": str(out), "place": place, **settings}), file=self._requests)
+        self._requests.flush()
+        ended = Ended(**json.loads(self._answers.readline()))
+        assert "Traceback" not in ended.told, ended.told
+        for path in (out / "checkpoints").glob("*.pt"):
+            read_checkpoint(path)
+        return ended
+
+    def train(self, recipe: Path, out: Path, *places: str) -> None:
+        """Train in children that are killed at the places, or run to the end."""
+        for place in places:
+            ended = self.stop(recipe, out, place)
+            assert ended.code == (0 if place == "end" else -signal.SIGKILL), (place, ended)
+
+    def variant(self, recipe: Path, folder: Path, **train: Any) -> Path:
+        """Return the recipe with other values in its ``train`` section, as a file in the folder."""
+        data = json.loads(recipe.read_text())
+        data["train"] |= train
+        path = folder / "variant.json"
+        path.write_text(json.dumps(data))
+        return path
+
+    def assert_same(self, left: Path, right: Path) -> None:
+        """Compare all that training decides, to the bit."""
+        from segzoo.training.checkpoint import read_checkpoint
+
+        first, second = (read_checkpoint(run / "checkpoints" / "last.pt") for run in (left, right))
+        for part in ("model", "optimizer", "average", "frozen"):
+            self._assert_equal(first[part], second[part], part)
+        assert first["state"]["step"] == second["state"]["step"]
+        weights = [(run / "model" / "model.safetensors").read_bytes() for run in (left, right)]
+        assert weights[0] == weights[1]
+        assert self._untimed_rows(left) == self._untimed_rows(right)
+        frames = [[path.read_bytes() for path in sorted((run / "figures/learning").iterdir())] for run in (left, right)]
+        assert frames[0] == frames[1]
+
+    def _assert_equal(self, left: Any, right: Any, path: str) -> None:
+        """Compare nested containers of tensors."""
+        import torch
+
+        if isinstance(left, torch.Tensor):
+            assert torch.equal(left, right), path
+        elif isinstance(left, dict):
+            assert left.keys() == right.keys(), path
+            for key in left:
+                self._assert_equal(left[key], right[key], f"{path}.{key}")
+        elif isinstance(left, list):
+            assert len(left) == len(right), path
+            for index, pair in enumerate(zip(left, right, strict=True)):
+                self._assert_equal(*pair, f"{path}.{index}")
+        else:
+            assert left == right, path
+
+    def _untimed_rows(self, run: Path) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl without what a clock says."""
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [{key: row[key] for key in row if key not in UNTIMED} for row in rows]
+
+
+@pytest.fixture(scope="session")
+def chains() -> Iterator[Chains]:
+    """Return what stops runs; one process that has imported everything serves all tests."""
+    command = [sys.executable, str(Path(__file__).with_name("interrupted_run.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield Chains(process.stdin, process.stdout)
+        process.stdin.close()

@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+from segzoo.build import create_model
 from segzoo.errors import RunDirectoryError, UsageFault
 from segzoo.files import sha256_bytes
 from segzoo.training.checkpoint import (
@@ -104,35 +105,67 @@ def test_torch_opens_the_file_as_it_is(tmp_path: Path) -> None:
     assert step_of(torch.load(tmp_path / LAST, weights_only=True)) == 3
 
 
-def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the checkpoints of the first two steps of a model."""
+    folder = tmp_path_factory.mktemp("real")
+    model = create_model("fast_scnn", num_classes=5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for step in (1, 2):
+        model(torch.ones(2, 3, 64, 64)).sum().backward()
+        optimizer.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": {"step": step}}
+        save_checkpoint(folder, state, best=False)
+    return folder
+
+
+def assert_falls_back(folder: Path, caplog: pytest.LogCaptureFixture, fault: str) -> None:
+    """Check that the last checkpoint is refused by name, and the previous one used with a warning."""
+    caplog.clear()
+    with pytest.raises(DamagedCheckpoint, match=rf"{LAST}: {fault}"):
+        read_checkpoint(folder / LAST)
+    saved = load_checkpoint(folder)
+    assert saved is not None
+    assert saved["state"]["step"] == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"going on from {PREVIOUS}" in caplog.text
+
+
+def test_every_flipped_bit_is_noticed(real: Path, caplog: pytest.LogCaptureFixture) -> None:
     """None of 100 files with one wrong bit anywhere, checksum included, is taken for whole."""
-    save(tmp_path, 1)
-    path = tmp_path / LAST
+    path = real / LAST
+    size = path.stat().st_size
+    draw = random.Random(0)
+    places = [0, size - 80, size - 1, *(draw.randrange(size) for _ in range(97))]
+
+    with path.open("r+b") as file:
+        for place in places:
+            mask = 1 << draw.randrange(8)
+            for damaged in (True, False):
+                file.seek(place)
+                byte = file.read(1)[0]
+                file.seek(place)
+                file.write(bytes([byte ^ mask]))
+                file.flush()
+                if damaged:
+                    assert_falls_back(real, caplog, "(no checksum ends|its content does not match)")
+
+    assert read_checkpoint(path)["state"]["step"] == 2
+
+
+def test_every_truncation_is_noticed(real: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An emptied file, one that lacks its last byte, and 18 between are refused with their length."""
+    path = real / LAST
     whole = path.read_bytes()
     draw = random.Random(0)
-    places = [0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(98))]
+    lengths = [0, 1, 78, 79, 80, len(whole) - 80, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(13))]
 
-    for place in places:
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << draw.randrange(8)
-        path.write_bytes(damaged)
-        with pytest.raises(DamagedCheckpoint):
-            read_checkpoint(path)
-
-    path.write_bytes(whole)
-    assert step_of(read_checkpoint(path)) == 1
-
-
-def test_every_truncation_is_noticed(tmp_path: Path) -> None:
-    """An emptied file, one that lacks its last byte, and all between are refused with their length."""
-    save(tmp_path, 1)
-    path = tmp_path / LAST
-    whole = path.read_bytes()
-
-    for length in [0, 1, 78, 79, 80, *range(100, len(whole), 499), len(whole) - 1]:
+    for length in lengths:
         path.write_bytes(whole[:length])
-        with pytest.raises(DamagedCheckpoint, match=rf"last\.pt: no checksum ends its {length} bytes"):
-            read_checkpoint(path)
+        assert_falls_back(real, caplog, f"no checksum ends its {length} bytes")
+    path.write_bytes(whole)
+
+    assert read_checkpoint(path)["state"]["step"] == 2
 
 
 def test_appended_bytes_are_noticed(tmp_path: Path) -> None:

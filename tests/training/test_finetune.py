@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +20,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 import segzoo
+from segzoo.data import workers
 from segzoo.errors import (
     DataError,
     DeviceError,
+    Interrupted,
     NotAvailable,
     RecipeError,
     RunDirectoryError,
@@ -32,8 +39,10 @@ from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training import session
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
+from segzoo.training.evaluation import Predictor
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
+from segzoo.training.rundir import RunDirectory
 
 SMALL = (
     "data.size=[48,64]",
@@ -259,13 +268,15 @@ def test_non_finite_loss_names_step_and_samples_and_keeps_the_checkpoint(
         train_step(self, batch)
 
     monkeypatch.setattr(Trainer, "_train_step", poisoned)
-    with pytest.raises(TrainingError, match=r"the loss is not finite at step 4 \(epoch 2; samples train-\d+, "):
+    told = r"the loss is not finite at step 4 \(epoch 2; samples train-\d+, "
+    with pytest.raises(TrainingError, match=told) as caught:
         finetune(small("train.epochs=3"), out=tmp_path / "run", device="cpu")
     monkeypatch.undo()
     run = Run(tmp_path / "run")
     assert run.record is not None
     assert run.record.status == "failed"
     assert "not finite at step 4" in str(run.record.error)
+    assert caught.value.exit_code == 1
     assert run.report.exists()
     state = read_checkpoint(run.folder / "checkpoints/last.pt")
     assert state["state"]["step"] == 2
@@ -292,15 +303,139 @@ def test_bad_weights_behind_a_finite_loss_never_replace_good_ones(
     assert json.loads((tmp_path / "run/model/model.json").read_text())["metrics"]["epoch"] == 1
 
 
-def test_out_of_memory_suggests_a_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message has the step and half of the batch size."""
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError("Unable to allocate 8 GiB"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize(
+    ("mode", "call", "told"),
+    [
+        ("train", 3, r"out of memory at step 3 \(epoch 2; samples train-\d+, .* --set train.batch_size=2"),
+        ("eval", 2, r"out of memory in the validation after step 4; try --set"),
+    ],
+)
+def test_out_of_memory_suggests_a_batch_size(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, mode: str, call: int, told: str
+) -> None:
+    """The message has the step with its samples and half of the batch size; the run failed, and goes on to the bit."""
+    forward: Any = Predictor.logits
+    calls: list[None] = []
 
-    def exhausted(self: Trainer, batch: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def exhausted(self: Predictor, images: Tensor) -> Tensor:
+        calls.extend([None] * (self.model.training == (mode == "train")))
+        if len(calls) == call:
+            raise error
+        return forward(self, images)
 
-    monkeypatch.setattr(Trainer, "_train_step", exhausted)
-    with pytest.raises(TrainingError, match=r"out of memory at step 1 .* --set train.batch_size=2"):
-        finetune(small(), out=tmp_path / "run", device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "logits", exhausted)
+        with pytest.raises(TrainingError, match=told) as caught:
+            finetune(small(), out=tmp_path / "run", device="cpu")
+
+    assert caught.value.exit_code == 1
+    assert_resumable(run, tmp_path / "run", str(caught.value))
+
+
+def assert_resumable(whole: Run, folder: Path, error: str, *changes: str) -> None:
+    """Check that a run failed with the error, and ends with the bits of the whole run when it is resumed."""
+    record = Run(folder).record
+    assert record is not None
+    assert (record.status, record.error) == ("failed", error)
+    resumed = finetune(small(*changes), out=folder, device="cpu", resume=True)
+    weights = [(each.model / "model.safetensors").read_bytes() for each in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert resumed.record is not None
+    assert (resumed.record.status, resumed.record.error) == ("finished", None)
+
+
+def test_killed_worker_names_the_step(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that the system kills in the middle of a run ends it by name; it goes on without workers to the bit."""
+    train_step: Any = Trainer._train_step
+
+    def killing(self: Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        if self.state.step == 3:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            time.sleep(60)  # torch is told of the death while it lasts
+
+    told = r"a data worker died or hung at step 4 \(epoch 2; samples train-\d+, .*: DataLoader worker .*Killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", killing)
+        with pytest.raises(TrainingError, match=told) as caught:
+            finetune(small("train.workers=2"), out=tmp_path / "run", device="cpu")
+
+    assert caught.value.exit_code == 1
+    assert not multiprocessing.active_children()
+    assert_resumable(run, tmp_path / "run", str(caught.value), "train.workers=0")
+
+
+def test_hanging_worker_names_the_step(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that gives no batch any more is not waited for without end."""
+    monkeypatch.setattr(workers, "WORKER_TIMEOUT_S", 2)
+    train_step: Any = Trainer._train_step
+
+    def stopping(self: Trainer, batch: Any) -> None:
+        if self.state.step == 0:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid or 0, signal.SIGSTOP)
+        train_step(self, batch)
+
+    changes = ("train.workers=2", 'data.counts={"train":33,"val":3}', "train.epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", stopping)
+        with pytest.raises(TrainingError, match=r"a data worker died or hung at step \d+ \(epoch 1; samples train-"):
+            finetune(small(*changes), out=tmp_path / "run", device="cpu")
+
+    assert not multiprocessing.active_children()
+    resumed = finetune(small(*changes), out=tmp_path / "run", device="cpu", resume=True)
+    assert resumed.metrics[-1]["step"] == 8
+
+
+def draw_and_catch(trainer: Trainer, run: RunDirectory) -> None:
+    """Be asked to stop while a library that catches every exception draws."""
+    with suppress(Exception):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_signals_after_the_last_step_are_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the last validation, while a resumed run makes up for it, and in the figures: interrupted, then finished."""
+    validate: Any = Trainer._validate
+
+    def ask(self: Trainer, epoch: int) -> Any:
+        if self.state.step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return validate(self, epoch)
+
+    def ask_after(self: Trainer, epoch: int) -> Any:
+        score = validate(self, epoch)
+        signal.raise_signal(signal.SIGTERM)
+        return score
+
+    stops: tuple[tuple[Any, str, Any], ...] = (
+        (Trainer, "_validate", ask),
+        (Trainer, "_validate", ask_after),
+        (session, "draw_figures", draw_and_catch),
+    )
+    for owner, name, asking in stops:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, asking)
+            with pytest.raises(Interrupted) as caught:
+                finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
+        assert caught.value.exit_code == 143
+        record = Run(tmp_path / "run").record
+        assert record is not None
+        assert record.status == "interrupted"
+
+    run = finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
+    assert run.record is not None
+    assert run.record.status == "finished"
+    assert [row["step"] for row in run.metrics] == [2, 4]
 
 
 def test_an_error_of_the_code_itself_is_not_dressed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,15 @@ from torch import Tensor
 
 import segzoo
 from segzoo.errors import TrainingError
-from segzoo.recipe import load_recipe
+from segzoo.plugins import default_registry
+from segzoo.recipe import load_recipe, resolve_recipe
+from segzoo.training import session
 from segzoo.training.checkpoint import read_checkpoint
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.freezing import Freezer
 from segzoo.training.loop import Trainer
+from segzoo.training.parts import Parts
+from segzoo.training.session import build_parts
 
 SMALL = (
     "data.size=[64,64]",
@@ -32,6 +36,12 @@ def train(folder: Path, *changes: str) -> Run:
     return finetune(load_recipe("quickstart", (*SMALL, *changes)), out=folder, device="cpu")
 
 
+def build(*changes: str) -> Parts:
+    """Build what a small recipe trains, as it is before the first step."""
+    recipe = resolve_recipe(load_recipe("quickstart", (*SMALL, *changes)), default_registry())
+    return build_parts(recipe, torch.device("cpu"))[0]
+
+
 def encoder_of(checkpoint: Path) -> dict[str, Tensor]:
     """Return the encoder's tensors in a checkpoint."""
     return {
@@ -39,26 +49,55 @@ def encoder_of(checkpoint: Path) -> dict[str, Tensor]:
     }
 
 
+SGD = 'optimizer={"name":"sgd","lr":0.1,"momentum":0.9,"weight_decay":0.1}'
+BATCH_NORM = ("model.name=unet_resnet18", SGD)
+DROPOUT = ("model.name=smp_unet", 'model.params={"encoder":"mit_b0"}')
+
+
+@pytest.fixture(autouse=True)
+def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the figures, which take longer than such a run."""
+    monkeypatch.setattr(session, "draw_figures", lambda trainer, run: None)
+
+
 @pytest.mark.parametrize(
-    "model",
-    [
-        ("model.name=unet_resnet18", 'optimizer={"name":"sgd","lr":0.1,"momentum":0.9,"weight_decay":0.1}'),
-        ("model.name=smp_unet", 'model.params={"encoder":"mit_b0"}'),
-    ],
-    ids=["batch norm and momentum", "dropout"],
+    "model", [BATCH_NORM, (*DROPOUT, SGD), DROPOUT], ids=["batch norm, momentum", "dropout, momentum", "dropout, adamw"]
 )
 def test_frozen_encoder_keeps_every_bit(tmp_path: Path, model: tuple[str, ...]) -> None:
     """Neither weight decay nor momentum, batch statistics nor counters move the encoder; everything else trains."""
-    started = train(tmp_path / "started", *model, "transfer.strategy=frozen_encoder", "train.epochs=1")
-    ended = train(tmp_path / "ended", *model, "transfer.strategy=frozen_encoder", "train.epochs=3")
-    free = train(tmp_path / "free", *model, "train.epochs=1")
+    changes = (*model, "train.epochs=2")
+    frozen = train(tmp_path / "frozen", *changes, "transfer.strategy=frozen_encoder")
+    free = train(tmp_path / "free", *changes)
 
-    before, after, moved = (encoder_of(run.folder / "checkpoints/last.pt") for run in (started, ended, free))
+    before = build(*changes).model.state_dict()
+    after, moved = (read_checkpoint(run.folder / "checkpoints/last.pt")["model"] for run in (frozen, free))
+    names = [name for name in before if name.startswith("encoder.")]
+    assert len(names) > 50
     assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not all(torch.equal(before[name], moved[name]) for name in before)
-    heads = [read_checkpoint(run.folder / "checkpoints/last.pt")["model"] for run in (started, ended)]
-    assert any(not torch.equal(heads[0][name], heads[1][name]) for name in heads[0] if name.startswith("head."))
+    assert [name for name in names if not torch.equal(before[name], after[name])] == []
+    assert not all(torch.equal(before[name], moved[name]) for name in names)
+    for part in ("decoder.", "head."):
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
+
+
+@pytest.mark.parametrize("model", [BATCH_NORM, (*DROPOUT, SGD)], ids=["batch norm", "dropout"])
+def test_passes_of_a_frozen_run_are_equal(tmp_path: Path, model: tuple[str, ...]) -> None:
+    """Two evaluation passes give the same bits, and so does the encoder between two steps, in training mode."""
+    changes = (*model, "train.epochs=1", "transfer.strategy=frozen_encoder")
+    run = train(tmp_path / "run", *changes)
+    parts = build(*changes)
+    parts.model.load_state_dict(read_checkpoint(run.folder / "checkpoints/last.pt")["model"])
+    Freezer(parts.model, parts.recipe.transfer).begin_epoch(1)
+    images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    with torch.no_grad():
+        first, second = (parts.predictor(images) for _ in range(2))
+        parts.model.train()
+        features = [parts.model.get_submodule("encoder")(parts.predictor.normalise(images)) for _ in range(2)]
+
+    assert torch.equal(first, second)
+    assert len(features[0]) > 1
+    assert all(torch.equal(left, right) for left, right in zip(*features, strict=True))
 
 
 def test_encoder_trains_from_its_epoch_on(tmp_path: Path) -> None:

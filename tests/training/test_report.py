@@ -130,6 +130,13 @@ def test_the_page_lies_in_the_run(run: Path) -> None:
     assert set(run.iterdir()) - before == {run / "report.html"}
 
 
+def test_the_end_of_a_run_may_be_told_before_it_is_recorded(run: Path) -> None:
+    """The page of a finished run is written first, and says so already."""
+    write_run(run, status="running")
+    assert "The run finished." in write_report(run, status="finished").read_text()
+    assert "The run finished." not in page_of(run)
+
+
 def test_the_headline_is_the_best_epoch(run: Path) -> None:
     """Scores are those of the epoch with the highest mIoU, which is named; parameters and time stand beside them."""
     text = text_of(page_of(run))

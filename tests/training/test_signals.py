@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 
@@ -43,6 +44,19 @@ def test_second_signal_raises(signum: signal.Signals) -> None:
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted) as caught:
             signal.raise_signal(signum)
+
+    assert caught.value.exit_code == CODES[signum]
+
+
+@each_signal
+def test_a_signal_that_other_code_caught_is_not_lost(signum: signal.Signals) -> None:
+    """Who asks later is told; without a signal asking does nothing."""
+    with stop_on_signals(StopRequest()) as request:
+        request.raise_if_asked()
+        with contextlib.suppress(Exception):
+            signal.raise_signal(signum)
+        with pytest.raises(Interrupted, match=f"stopped by {signum.name}") as caught:
+            request.raise_if_asked()
 
     assert caught.value.exit_code == CODES[signum]
 
