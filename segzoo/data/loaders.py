@@ -76,7 +76,7 @@ def train_loader(
         source: The data.
         split: The split to train on.
         transform: Called for each sample with a seed of ``seed``, the epoch and the sample.
-        plan: The samples of each step.
+        plan: The samples of each step, and this process's share of them.
         seed: The recipe's seed.
         start: First step, from 0.
         stop: The step after the last one.
@@ -99,7 +99,7 @@ def train_loader(
         _batch,
         workers=workers,
         pin_memory=pin_memory,
-        batch_bytes=load.measure(plan.batches(start)[0]) if workers and start < stop else 0,
+        batch_bytes=load.measure(plan.shares(start)[0]) if workers and start < stop else 0,
     )
 
 
@@ -118,7 +118,7 @@ def try_first_batch(source: Source, split: str, transform: TrainTransform, plan:
         RecipeError: If an augmentation does not fit an image.
     """
     load = _LoadTraining(source, source.splits[split], transform, seed, None)
-    load(plan.batches(0)[0], lambda size: np.empty(size, np.uint8))
+    load(plan.shares(0)[0], lambda size: np.empty(size, np.uint8))
 
 
 def eval_loader(
@@ -129,8 +129,10 @@ def eval_loader(
     batch_size: int,
     workers: int,
     limit: int | None = None,
+    process: int = 0,
+    processes: int = 1,
 ) -> DataLoader[EvalBatch]:
-    """Return a split once, in order.
+    """Return a split once, in order; of several processes each takes every so-manieth sample.
 
     Iterating it raises what iterating :func:`train_loader` does.
 
@@ -141,9 +143,11 @@ def eval_loader(
         batch_size: Samples in a batch; the last one may have fewer.
         workers: Processes that load; 0 loads in this one.
         limit: How many samples to take from the beginning; None takes all.
+        process: Which of the processes that share the split this one is, from 0.
+        processes: How many there are.
     """
     samples = source.splits[split][:limit]
-    positions = range(len(samples))
+    positions = range(process, len(samples), processes)
     keys = [list(positions[first : first + batch_size]) for first in positions[::batch_size]]
     return WorkerLoader(
         _LoadEvaluation(source, samples, image_size), keys, _eval_batch, workers=workers, pin_memory=False
@@ -158,7 +162,7 @@ class _Steps:
         self._steps = range(start, stop)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return chain.from_iterable(map(self._plan.batches, self._steps))
+        return chain.from_iterable(map(self._plan.shares, self._steps))
 
     def __len__(self) -> int:
         return len(self._steps) * self._plan.batches_per_step

@@ -25,6 +25,8 @@ class Plan:
         batch_size: Samples in a batch.
         seed: Decides the order together with the epoch.
         accumulate: Batches in a step.
+        process: Which of the processes that share every batch this one is, from 0.
+        processes: How many there are.
 
     Raises:
         ValueError: If there are no samples, a batch has none, or a step has no batch.
@@ -34,6 +36,8 @@ class Plan:
     batch_size: int
     seed: int
     accumulate: int = 1
+    process: int = 0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if min(self.num_samples, self.batch_size, self.accumulate) < 1:
@@ -62,6 +66,13 @@ class Plan:
         """Return the keys of a step, batch by batch."""
         keys = self.keys(step)
         return [keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)]
+
+    def shares(self, step: int) -> list[list[Key]]:
+        """Return the keys of a step that are this process's, batch by batch; shares differ by one sample at most."""
+        return [
+            batch[len(batch) * self.process // self.processes : len(batch) * (self.process + 1) // self.processes]
+            for batch in self.batches(step)
+        ]
 
     def _order(self, epoch: int) -> list[int]:
         return _permutation(derive_seed(self.seed, "order", epoch), self.num_samples)

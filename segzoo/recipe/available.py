@@ -30,7 +30,6 @@ def _missing(recipe: Recipe) -> Iterator[str]:
             yield f"{path} {value!r}"
     unused = {
         "transfer": (recipe.transfer, ("tap", "views", "cache")),
-        "train": (recipe.train, ("sync_batchnorm",)),
         "eval": (recipe.eval, ("window",)),
     }
     for name, (section, keys) in unused.items():

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segzoo.environment import collect
-from segzoo.errors import Interrupted, NotAvailable, SegzooError
+from segzoo.errors import Interrupted, RecipeError, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
 from segzoo.training.claim import open_run
+from segzoo.training.launch import Launch, read_launch
 from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
 from segzoo.training.same_run import is_complete
 from segzoo.training.signals import StopRequest, stop_on_signals
@@ -85,10 +88,11 @@ def finetune(
     Raises:
         SegzooError: If recipe, data, device or training is at fault.
     """
-    _refuse_processes()
+    launch = read_launch()
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     restores = resume and not overwrite and _has_checkpoint(folder)
     resolved = resolve_without_weights(recipe) if restores else resolve_recipe(recipe, default_registry())
+    _check_share(resolved, launch)
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
@@ -96,21 +100,43 @@ def finetune(
         logger.info("there is no run in %s to go on with; starting one", folder)
     with (
         stop_on_signals(_stop_request()) as stop,
-        open_run(folder, resolved, resume=resume, overwrite=overwrite) as run,
+        # Only the first process of a run writes.
+        open_run(folder, resolved, resume=resume, overwrite=overwrite)
+        if launch.first
+        else nullcontext(RunDirectory(folder)) as run,
     ):
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-        try:
-            from segzoo.training.session import train_run
+        stop.repeated = launch.size > 1
+        from segzoo.training.device import choose_own_device
+        from segzoo.training.distributed import join
+        from segzoo.training.session import train_run
 
-            train_run(resolved, run, _new_record(resolved), device=device, overwrite=overwrite, stop=stop)
-        except (Interrupted, KeyboardInterrupt):
-            _close(run, "interrupted")
-            raise
-        except BaseException as error:
-            _close(run, "failed", str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}")
-            raise
-        _close(run, "finished")
+        chosen = choose_own_device(device, launch)
+        with join(launch, chosen) as world, _closing(run):
+            train_run(
+                resolved,
+                run,
+                _new_record(resolved),
+                device=chosen,
+                overwrite=overwrite,
+                stop=stop,
+                world=world,
+            )
     return Run(folder)
+
+
+@contextmanager
+def _closing(run: RunDirectory) -> Iterator[None]:
+    """Record how the run ends."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        _close(run, "interrupted")
+        raise
+    except BaseException as error:
+        _close(run, "failed", str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}")
+        raise
+    _close(run, "finished")
 
 
 def _stop_request() -> StopRequest:
@@ -164,8 +190,11 @@ def _new_record(recipe: Recipe) -> RunRecord:
     )
 
 
-def _refuse_processes() -> None:
-    """Refuse to run several copies side by side under a launcher."""
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size != "1":
-        raise NotAvailable(f"distributed training (WORLD_SIZE={size})")
+def _check_share(recipe: Recipe, launch: Launch) -> None:
+    """Refuse a batch that the processes cannot share out evenly."""
+    size = recipe.train.batch_size
+    if size % launch.size:
+        raise RecipeError(
+            f"train.batch_size {size} is the batch of the whole run, and {launch.size} processes cannot share it out "
+            f"evenly; choose a multiple of {launch.size}, or another number of processes"
+        )

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from segzoo.data.loaders import Batch, eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
+from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.freezing import Freezer
@@ -59,25 +60,27 @@ class Trainer:
         run: Where everything is written.
         stop: Set by a signal.
         environment: Device and thread count, for the checkpoint and the model's provenance.
+        world: The processes of the run; the first one writes.
     """
 
-    def __init__(self, parts: Parts, run: RunDirectory, stop: StopRequest, environment: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        run: RunDirectory,
+        stop: StopRequest,
+        environment: dict[str, Any],
+        world: World = ALONE,
+    ) -> None:
         self.parts = parts
         self.run = run
         self.stop = stop
         self.environment = environment
+        self.world = world
         self.state = State()
         self.freezer = Freezer(parts.model, parts.recipe.transfer)
         self._watch = LossWatch(parts.device)
-        self._step = TrainStep(
-            predictor=parts.predictor,
-            loss=parts.loss,
-            optimizer=parts.optimizer,
-            scaler=parts.scaler,
-            average=parts.average,
-            grad_clip=parts.recipe.train.grad_clip,
-            device=parts.device,
-        )
+        self._step = self._new_step()
+        self._signum: int | None = None
         self._clock = time.perf_counter()
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -93,7 +96,8 @@ class Trainer:
         if self.state.step % self.parts.plan.steps_per_epoch and self.state.step < self.parts.total_steps:
             # A longer run goes on with an epoch that was cut short and validated: it gets its line anew.
             self.state.epochs_done = self.state.step // self.parts.plan.steps_per_epoch
-        self.run.drop_after(self.state.epochs_done)
+        if self.world.first:
+            self.run.drop_after(self.state.epochs_done)
 
     def train(self) -> None:
         """Run to the end.
@@ -115,7 +119,9 @@ class Trainer:
             workers=parts.workers,
             pin_memory=parts.device.type == "cuda",
         )
-        with show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display:
+        with show_progress(
+            total=parts.total_steps, done=state.step, epochs=epochs, bar_wanted=self.world.first
+        ) as display:
             self._begin_epoch()
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
                 self._finish_epoch(display)
@@ -128,11 +134,12 @@ class Trainer:
                 display.advance()
                 if self._epoch_is_over():
                     self._finish_epoch(display)
-                elif self.stop or self._checkpoint_is_due():
+                    self._hear()
+                elif self._hear() or self._checkpoint_is_due():
                     self._refuse_bad_state()
                     self._count_seconds()
                     self._save()
-                if self.stop:
+                if self._signum is not None:
                     self._leave()
 
     def describe_step(self) -> str:
@@ -141,8 +148,10 @@ class Trainer:
 
     def load_best(self) -> None:
         """Put the best weights into the model that is scored."""
-        saved = read_checkpoint(self.run.checkpoints / BEST)
-        self.parts.scored.load_state_dict(saved["average" if self.parts.average is not None else "model"])
+        if self.world.first:
+            saved = read_checkpoint(self.run.checkpoints / BEST)
+            self.parts.scored.load_state_dict(saved["average" if self.parts.average is not None else "model"])
+        self.world.share(chain(self.parts.scored.parameters(), self.parts.scored.buffers()))
 
     def _train_step(self, batches: list[Batch]) -> None:
         parts, state = self.parts, self.state
@@ -150,18 +159,33 @@ class Trainer:
             self._watch.reset()
             state.loss_steps = 0
             self._begin_epoch()
-        torch.manual_seed(derive_seed(parts.recipe.train.seed, "step", state.step))
+        # Each process drops out other values of its share.
+        torch.manual_seed(derive_seed(parts.recipe.train.seed, "step", state.step) + self.world.rank)
         set_learning_rate(parts.optimizer, self._learning_rate())
         self._watch.add(self._step(batches), state.step)
+        state.epoch_images += len(parts.plan.keys(state.step))
         state.step += 1
         state.loss_steps += 1
-        state.epoch_images += sum(len(batch.names) for batch in batches)
         if state.step % CHECK_EVERY == 0:
             self._refuse_bad_loss()
 
     def _begin_epoch(self) -> None:
         """Freeze and thaw what the epoch of the next step asks for."""
-        self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1)
+        if self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1):
+            self._step = self._new_step()
+
+    def _new_step(self) -> TrainStep:
+        parts = self.parts
+        return TrainStep(
+            predictor=parts.predictor.through(self.world.wrap(parts.model)),
+            loss=parts.loss,
+            optimizer=parts.optimizer,
+            scaler=parts.scaler,
+            average=parts.average,
+            grad_clip=parts.recipe.train.grad_clip,
+            device=parts.device,
+            world=self.world,
+        )
 
     def _learning_rate(self) -> float:
         schedule = self.parts.recipe.scheduler
@@ -237,14 +261,20 @@ class Trainer:
         best = score is not None and self._is_best(row)
         if score is not None:
             self.state.history.append({key: row[key] for key in ("mean_iou", "val_loss")})
-            write_frame(self.run.frames, epoch, score.predictions, self.parts.palette)
             if best:
                 self.state.best = {"row": row, "matrix": score.matrix, "images": score.images}
-                write_best(self.parts, self.run.model, row, score, self.environment)
-        self.run.append_row(row)
+        if self.world.first:
+            self._write_epoch(row, score, best=best)
         self._save(best=best)
         display.epoch(row)
         self._clock = time.perf_counter()
+
+    def _write_epoch(self, row: dict[str, Any], score: Evaluation | None, *, best: bool) -> None:
+        if score is not None:
+            write_frame(self.run.frames, row["epoch"], score.predictions, self.parts.palette)
+            if best:
+                write_best(self.parts, self.run.model, row, score, self.environment)
+        self.run.append_row(row)
 
     def _count_seconds(self) -> None:
         now = time.perf_counter()
@@ -262,24 +292,31 @@ class Trainer:
         Raises:
             Stopped: If a signal came.
         """
-        parts, recipe = self.parts, self.parts.recipe
+        parts, recipe, world = self.parts, self.parts.recipe, self.world
+        batch_size = math.ceil((recipe.eval.batch_size or recipe.train.batch_size) / world.size)
+        # The statistics of batch norms are the first process's, as they are in checkpoints.
+        world.share(parts.scored.buffers())
         batches = eval_loader(
             parts.source,
             recipe.eval.split,
             image_size=recipe.data.image_size,
-            batch_size=recipe.eval.batch_size or recipe.train.batch_size,
+            batch_size=batch_size,
             workers=parts.workers,
+            process=world.rank,
+            processes=world.size,
         )
+        rounds = math.ceil(len(parts.source.splits[recipe.eval.split]) / world.size / batch_size)
         return evaluate(
             parts.scorer,
-            batches,
+            islice(chain(batches, repeat(None)), rounds),
             num_classes=len(parts.source.classes),
             ignore_index=parts.source.ignore_index,
             loss=parts.loss,
             device=parts.device,
-            keep=keep,
+            keep=len(range(world.rank, keep, world.size)),
             detail=detail,
-            should_stop=lambda: bool(self.stop),
+            should_stop=self._hear,
+            world=world,
         )
 
     def _is_best(self, row: dict[str, Any]) -> bool:
@@ -287,6 +324,8 @@ class Trainer:
         return best is None or (row["mean_iou"] or 0.0) > (best["row"]["mean_iou"] or 0.0)
 
     def _save(self, *, best: bool = False) -> None:
+        if not self.world.first:
+            return
         self.state.loss_sum = self._watch.total
         state = {
             "model": self.parts.model.state_dict(),
@@ -299,9 +338,15 @@ class Trainer:
         }
         save_checkpoint(self.run.checkpoints, state, best=best)
 
+    def _hear(self) -> bool:
+        """Ask whether a signal has reached any process: all ask at the same places, and hear the same."""
+        self._signum = self.world.agree(self.stop.signum)
+        return self._signum is not None
+
     def _leave(self) -> None:
-        signum = self.stop.signum
+        signum = self._signum
         if signum is not None:
+            self.world.wait()  # one that ends early would have the launcher end the one that saves
             raise Interrupted(
                 signum,
                 f"stopped by a signal after step {self.state.step}; the state is saved, "
