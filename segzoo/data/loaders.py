@@ -148,7 +148,7 @@ def eval_loader(
     """
     samples = source.splits[split][:limit]
     positions = range(process, len(samples), processes)
-    keys = [list(positions[first : first + batch_size]) for first in positions[::batch_size]]
+    keys = [list(positions[first : first + batch_size]) for first in range(0, len(positions), batch_size)]
     return WorkerLoader(
         _LoadEvaluation(source, samples, image_size), keys, _eval_batch, workers=workers, pin_memory=False
     )

@@ -141,9 +141,11 @@ class World:
             return model
         device = next(model.parameters()).device
         with self._peers():
-            return DistributedDataParallel(
-                model, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
-            )
+            replica = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        # Training does not look at the statistics of batch norms. The argument for this is called otherwise in newer
+        # versions of torch.
+        replica.broadcast_buffers = False
+        return replica
 
     def explain(self, error: RuntimeError) -> ProcessLost | None:
         """Return the error that tells of a lost process, where an error that torch raised means that."""

@@ -98,21 +98,27 @@ def finetune(
         return Run(folder)
     if resume and not overwrite and not folder.exists():
         logger.info("there is no run in %s to go on with; starting one", folder)
+    stop = _stop_request()
+    stop.repeated = launch.size > 1
     with (
-        stop_on_signals(_stop_request()) as stop,
+        # Another process has nothing to save until it has met the first one.
+        stop_on_signals(stop) if launch.first else nullcontext(),
         # Only the first process of a run writes.
         open_run(folder, resolved, resume=resume, overwrite=overwrite)
         if launch.first
         else nullcontext(RunDirectory(folder)) as run,
     ):
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-        stop.repeated = launch.size > 1
         from segzoo.training.device import choose_own_device
         from segzoo.training.distributed import join
         from segzoo.training.session import train_run
 
         chosen = choose_own_device(device, launch)
-        with join(launch, chosen) as world, _closing(run):
+        with (
+            join(launch, chosen) as world,
+            nullcontext() if launch.first else stop_on_signals(stop),
+            _closing(run),
+        ):
             train_run(
                 resolved,
                 run,
