@@ -6,10 +6,12 @@ a method of :class:`World`, and with one process each of them does nothing.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -154,7 +156,8 @@ class World:
         return ProcessLost(self._reason(error)) if self._control is not None and lost else None
 
     def fail(self, error: BaseException) -> None:
-        """Tell the first process why this one ends; it will miss this one soon."""
+        """Leave the others, and tell the first process why."""
+        self._control = None
         if self.first or self._store is None or isinstance(error, Interrupted | ProcessLost):
             return
         text = str(error) if isinstance(error, SegzooError) else f"{type(error).__name__}: {error}"
@@ -223,13 +226,12 @@ def join_group(launch: Launch, device: torch.device) -> Iterator[World]:
             world_size=launch.size,
             device_id=device if cuda else None,
         )
-        control = dist.new_group(backend="gloo", timeout=PATIENCE)
-    world = World(launch, cast(dist.ProcessGroup, control), store)
+        world = World(launch, cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)), store)
     try:
         yield world
     except BaseException as error:
         world.fail(error)
-        _break(cuda=cuda)
+        _break(error, cuda=cuda)
         if launch.first:
             with suppress(RuntimeError):
                 store.set(ENDED, "")
@@ -241,14 +243,17 @@ def join_group(launch: Launch, device: torch.device) -> Iterator[World]:
     dist.destroy_process_group()
 
 
-def _break(*, cuda: bool) -> None:
-    """Close the connections, whoever still waits at their other ends."""
+def _break(error: BaseException, *, cuda: bool) -> None:
+    """Close the connections, so that whoever waits at their other ends hears of it."""
     with suppress(RuntimeError):
         if cuda:
             # A kernel that waits for a lost process would never end by itself.
             dist.distributed_c10d._abort_process_group()
         else:
             dist.destroy_process_group()
+    # They last as long as something that uses them, such as the replica of the model in the frames of the error.
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
 
 
 def _await_first(store: Store) -> None:
