@@ -1,4 +1,4 @@
-"""Several processes train as one does: the same losses, weights and scores, one writer, and nobody waits for the lost."""
+"""Several processes train as one does: the same losses, weights and scores, one writer, and nobody waits in vain."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ import torch
 from PIL import Image
 
 from segzoo.data.plan import Plan
-from segzoo.errors import RecipeError, UsageFault
-from segzoo.losses import CrossEntropy, WeightedSum
+from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
 from segzoo.training.checkpoint import BEST, LAST, read_checkpoint
 from segzoo.training.distributed import ALONE, ProcessLost, World
@@ -246,7 +245,6 @@ def test_every_image_is_scored_once(launcher: Launcher, images: int) -> None:
     runs = [launcher.train(f"of{count}", count, *settings) for count in (1, 2)]
     best = [read_checkpoint(run / "checkpoints" / BEST)["state"]["best"] for run in runs]
     assert [found["images"] for found in best] == [images, images]
-    assert int(best[0]["matrix"].sum()) == images * 40 * 48
     assert torch.equal(best[0]["matrix"], best[1]["matrix"])
     pictures = [(run / "figures/learning/0001.png").read_bytes() for run in runs]
     assert pictures[0] == pictures[1]
@@ -326,21 +324,91 @@ def test_what_all_meet_is_told_once(launcher: Launcher) -> None:
     assert not (launcher.folder / "missing").exists()
 
 
+def test_an_odd_batch_is_shared_out(launcher: Launcher) -> None:
+    """Five images among two processes are three and two: the result is that of one process."""
+    changes = ("train.batch_size=8", 'data.splits={"train":"val","val":"val"}')
+    one, two = (launcher.train(f"of{count}", count, *changes) for count in (1, 2))
+    assert_close(one, two)
+
+
+FEW = 'data={"format":"shapes","size":[40,48],"counts":{"train":3,"val":2},"image_size":[32,32]}'
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (("train.sync_batchnorm=true",), "SyncBatchNorm needs GPUs, but 4 processes train on cpu"),
-        (("train.batch_size=8", "train.accumulate=2", "train.epochs=1"), None),
-        (("train.batch_size=8", "data.splits={\"train\":\"val\",\"val\":\"val\"}", "train.accumulate=1"), None),
         (("model.name=fast_scnn",), "train.batch_size 4 for 4 processes: the layer"),
+        ((FEW, 'loss=[{"name":"dice"}]'), "make a batch of 3, of which 4 processes cannot all have a share"),
     ],
 )
-def test_refusals_are_told_once(launcher: Launcher, changes: tuple[str, ...], message: str | None) -> None:
+def test_refusals_are_told_once(launcher: Launcher, changes: tuple[str, ...], message: str) -> None:
     """What several processes cannot do is refused by name before the run begins, with one message."""
     result = launcher.run("refused", 4, *changes)
-    if message is None:
-        assert result["codes"] == [0] * 4, result["messages"]
-        return
     assert result["codes"] == [2] * 4, result["messages"]
     assert [len(told) for told in errors(result)] == [1, 0, 0, 0]
     assert message in errors(result)[0][0]
+    assert not (launcher.folder / "refused").exists()
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segzoo", "finetune"]
+
+
+def test_a_refusal_ends_a_launch_promptly(tmp_path: Path) -> None:
+    """Under torchrun a typo is told once, long before the processes that wait for the first one would be killed."""
+    words = ["quickstart", "--set", "train.batch_size=3", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*TORCHRUN, *words], capture_output=True, text=True, check=False, timeout=25)
+    assert done.returncode == 1
+    assert done.stderr.count("error: train.batch_size 3 is the batch of the whole run") == 1
+    assert "exitcode  : 2" in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_trains_batch_norms_and_stops_on_a_signal(tmp_path: Path) -> None:
+    """A launch that is sent SIGTERM saves once, goes on afterwards, and prints one set of lines."""
+    sets = ("data.size=[40,48]", "data.image_size=[32,32]", 'data.counts={"train":64,"val":5}', "train.epochs=40")
+    words = [word for change in sets for word in ("--set", change)]
+    command = [*TORCHRUN, "quickstart", "--out", str(tmp_path / "run"), "--device", "cpu", "--resume", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    last = tmp_path / "run/checkpoints" / LAST
+    deadline = time.monotonic() + 60
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    messages = process.communicate(timeout=60)[1]
+    assert messages.count("error: stopped by a signal") == 1, messages
+    assert record(tmp_path / "run")["status"] == "interrupted"
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("report:") == 1
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == list(range(1, 41))
+
+
+def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The message has both numbers, and comes before anything is written."""
+    for name, value in {"WORLD_SIZE": "3", "RANK": "0", "LOCAL_WORLD_SIZE": "3", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match="batch_size 16 is the batch of the whole run, and 3 processes"):
+        finetune(load_recipe("quickstart"), out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_alone_adds_nothing() -> None:
+    """Without others every method gives back what it was given."""
+    sums = [torch.ones(2, requires_grad=True), torch.zeros(3)]
+    assert all(given is found for given, found in zip(sums, ALONE.add(sums), strict=True))
+    assert ALONE.collect("mine") == ["mine"]
+    assert ALONE.interleave(["a", "b"]) == ["a", "b"]
+    assert [ALONE.agree(signum) for signum in (None, 15)] == [None, 15]
+    model = torch.nn.Linear(1, 1)
+    assert ALONE.wrap(model) is model
+    assert ALONE.explain(RuntimeError("gloo: connection closed")) is None
+
+
+def test_only_broken_connections_are_a_lost_process() -> None:
+    """Other errors of torch keep their own words."""
+    world = World(Launch(0, 2, 0, 2), control=object())  # type: ignore[arg-type]
+    lost = world.explain(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
+    assert isinstance(lost, ProcessLost)
+    assert "Connection closed by peer" in str(lost)
+    assert world.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
