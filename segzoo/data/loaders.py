@@ -64,6 +64,7 @@ def train_loader(
     workers: int,
     pin_memory: bool,
     cache_bytes: int | None = None,
+    processes: int = 1,
 ) -> DataLoader[Batch]:
     """Return the batches of the steps from ``start`` up to ``stop``, across epochs, so that workers never restart.
 
@@ -83,6 +84,7 @@ def train_loader(
         workers: Processes that load; 0 loads in this one.
         pin_memory: Whether batches lie in page-locked memory, for faster copies to a GPU.
         cache_bytes: Bytes that decoded samples may take; None is a share of the memory available.
+        processes: How many processes of this machine train, each with a loader of its own.
 
     Raises:
         DataError: As iterating it does, where workers load: the size of a batch is seen on the first sample.
@@ -91,7 +93,7 @@ def train_loader(
     samples = source.splits[split]
     # Only samples that are met again are worth keeping, and only where it is one memory.
     pays = stop - start > plan.steps_per_epoch and (not workers or forks())
-    cache = make_cache(len(samples), capacity=cache_bytes) if pays else None
+    cache = make_cache(len(samples), capacity=cache_bytes, processes=processes) if pays else None
     load = _LoadTraining(source, samples, transform, seed, cache)
     return WorkerLoader(
         load,

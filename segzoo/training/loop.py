@@ -118,6 +118,7 @@ class Trainer:
             stop=parts.total_steps,
             workers=parts.workers,
             pin_memory=parts.device.type == "cuda",
+            processes=self.world.local_size,
         )
         with show_progress(
             total=parts.total_steps, done=state.step, epochs=epochs, bar_wanted=self.world.first

@@ -163,7 +163,7 @@ def build_parts(
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
         check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
     if train.sync_batchnorm and world.size > 1:
-        model = _synchronise(model)
+        model = synchronise(model)
     _configure(recipe, device)
     layout = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -247,7 +247,7 @@ def _build_model(
     return model, loaded.source
 
 
-def _synchronise(model: nn.Module) -> nn.Module:
+def synchronise(model: nn.Module) -> nn.Module:
     """Return the model with batch norms that see the batch of all processes; names of tensors stay."""
     # Not torch's function, which would drop the activations inside timm's batch norms.
     from timm.layers.norm_act import convert_sync_batchnorm

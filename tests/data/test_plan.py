@@ -53,3 +53,16 @@ def test_a_step_may_have_several_batches() -> None:
     assert [key for batch in plan.batches(1) for key in batch] == plan.keys(1)
     few = Plan(6, 4, 0, accumulate=3)
     assert [len(batch) for batch in few.batches(5)] == [4, 2]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_processes_share_every_batch(processes: int) -> None:
+    """Each sample of a batch is in one share, in order, and shares differ by one sample at most."""
+    plans = [Plan(23, 5, SEED, accumulate=2, process=process, processes=processes) for process in range(processes)]
+    for step in range(4):
+        shares = [plan.shares(step) for plan in plans]
+        for place, batch in enumerate(plans[0].batches(step)):
+            assert [key for own in shares for key in own[place]] == batch
+            sizes = [len(own[place]) for own in shares]
+            assert max(sizes) - min(sizes) <= 1
+    assert plans[-1].steps_per_epoch == Plan(23, 5, SEED, accumulate=2).steps_per_epoch

@@ -283,9 +283,11 @@ def test_a_signal_stops_a_validation_of_all(launcher: Launcher) -> None:
     assert_close(launcher.train("through", 1), launcher.folder / "stopped")
 
 
-def test_when_one_dies_the_first_one_says_so(launcher: Launcher) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_when_one_dies_the_first_one_says_so(launcher: Launcher, workers: int) -> None:
     """Killed in the second epoch: the other ends by itself, with the way out, and the checkpoint is whole."""
-    result = launcher.run("dead", 2, fault=[1, "_train_step:4", int(signal.SIGKILL)])
+    fault = [1, "_train_step:4", int(signal.SIGKILL)]
+    result = launcher.run("dead", 2, f"train.workers={workers}", fault=fault)
     assert result["codes"] == [1, -signal.SIGKILL], result["messages"]
     (told,) = errors(result)[0]
     assert "another process broke" in told
@@ -366,7 +368,7 @@ def test_a_refusal_ends_a_launch_promptly(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_torchrun_trains_batch_norms_and_stops_on_a_signal(tmp_path: Path) -> None:
     """A launch that is sent SIGTERM saves once, goes on afterwards, and prints one set of lines."""
-    sets = ("data.size=[40,48]", "data.image_size=[32,32]", 'data.counts={"train":64,"val":5}', "train.epochs=40")
+    sets = ("data.size=[40,48]", "data.image_size=[32,32]", 'data.counts={"train":64,"val":5}', "train.epochs=12")
     words = [word for change in sets for word in ("--set", change)]
     command = [*TORCHRUN, "quickstart", "--out", str(tmp_path / "run"), "--device", "cpu", "--resume", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -381,7 +383,7 @@ def test_torchrun_trains_batch_norms_and_stops_on_a_signal(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report:") == 1
-    assert [row["epoch"] for row in rows(tmp_path / "run")] == list(range(1, 41))
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == list(range(1, 13))
 
 
 def test_batches_that_do_not_divide_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
