@@ -8,18 +8,21 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from segzoo.cli import check, data, env, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
 from segzoo.cli import list as list_command
 from segzoo.cli.output import plain
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
+from segzoo.training.launch import TURN_SECONDS, ToldByFirst, follows
 
 
 class Commands(TyperGroup):
@@ -42,7 +45,13 @@ class Commands(TyperGroup):
         try:
             with _quiet_if_unread():
                 return super().invoke(ctx)
+        except ToldByFirst as error:
+            raise typer.Exit(error.exit_code) from None
+        except TyperException:  # such as an option that is not there
+            _let_first_speak()
+            raise
         except SegzooError as error:
+            _let_first_speak()
             if ctx.params.get("debug"):
                 traceback.print_exc()
             report_error(str(error))
@@ -52,6 +61,12 @@ class Commands(TyperGroup):
                 traceback.print_exc()
             report_error(str(error))
             raise typer.Exit(1) from None
+
+
+def _let_first_speak() -> None:
+    """Leave a fault to the first process of a launch, if it meets the same: the launcher then ends this one."""
+    if follows():
+        time.sleep(TURN_SECONDS)
 
 
 @contextlib.contextmanager
@@ -120,7 +135,8 @@ def segzoo(
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s", force=True
     )
-    logging.getLogger("segzoo").setLevel(logging.DEBUG if debug else logging.INFO)
+    told = logging.ERROR if follows() else logging.INFO
+    logging.getLogger("segzoo").setLevel(logging.DEBUG if debug else told)
 
 
 def main() -> None:

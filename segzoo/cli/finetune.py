@@ -9,6 +9,7 @@ import typer
 
 from segzoo.cli.recipe import RecipeArgument, SetOption, read_recipe
 from segzoo.recipe import recipe_json
+from segzoo.training.launch import follows
 
 
 def finetune(
@@ -28,11 +29,15 @@ def finetune(
         from segzoo.training.dry_run import check_run
 
         parameters = check_run(resolved, device=device)
+        if follows():
+            return
         typer.echo(recipe_json(resolved), nl=False)
         typer.echo(f"{resolved.model.name}: {parameters:,} parameters", err=True)
         return
     from segzoo.training.finetune import finetune as run_recipe
 
     run = run_recipe(resolved, out=out, device=device, resume=resume, overwrite=overwrite)
+    if follows():
+        return
     for label, path in (("run", run.folder), ("report", run.report), ("samples", run.samples), ("model", run.model)):
         typer.echo(f"{label + ':':<9}{path}")

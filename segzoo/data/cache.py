@@ -87,15 +87,16 @@ class DecodedCache:
         return np.frombuffer(self._memory, np.uint8, math.prod(shape), start).reshape(shape)
 
 
-def make_cache(num_samples: int, *, capacity: int | None = None) -> DecodedCache | None:
+def make_cache(num_samples: int, *, capacity: int | None = None, processes: int = 1) -> DecodedCache | None:
     """Return a cache of as many bytes as may be taken, or None where that are none.
 
     Args:
         num_samples: Samples in the split.
         capacity: Bytes; None takes a share of what is available.
+        processes: How many processes of this machine have a cache of their own.
     """
     if capacity is None:
-        capacity = int(SHARE * available_memory())
+        capacity = int(SHARE * available_memory() / processes)
     if capacity > 0:
         with suppress(OSError, OverflowError):
             return DecodedCache(num_samples, capacity)

@@ -64,6 +64,7 @@ def train_loader(
     workers: int,
     pin_memory: bool,
     cache_bytes: int | None = None,
+    processes: int = 1,
 ) -> DataLoader[Batch]:
     """Return the batches of the steps from ``start`` up to ``stop``, across epochs, so that workers never restart.
 
@@ -76,13 +77,14 @@ def train_loader(
         source: The data.
         split: The split to train on.
         transform: Called for each sample with a seed of ``seed``, the epoch and the sample.
-        plan: The samples of each step.
+        plan: The samples of each step, and this process's share of them.
         seed: The recipe's seed.
         start: First step, from 0.
         stop: The step after the last one.
         workers: Processes that load; 0 loads in this one.
         pin_memory: Whether batches lie in page-locked memory, for faster copies to a GPU.
         cache_bytes: Bytes that decoded samples may take; None is a share of the memory available.
+        processes: How many processes of this machine train, each with a loader of its own.
 
     Raises:
         DataError: As iterating it does, where workers load: the size of a batch is seen on the first sample.
@@ -91,7 +93,7 @@ def train_loader(
     samples = source.splits[split]
     # Only samples that are met again are worth keeping, and only where it is one memory.
     pays = stop - start > plan.steps_per_epoch and (not workers or forks())
-    cache = make_cache(len(samples), capacity=cache_bytes) if pays else None
+    cache = make_cache(len(samples), capacity=cache_bytes, processes=processes) if pays else None
     load = _LoadTraining(source, samples, transform, seed, cache)
     return WorkerLoader(
         load,
@@ -99,7 +101,7 @@ def train_loader(
         _batch,
         workers=workers,
         pin_memory=pin_memory,
-        batch_bytes=load.measure(plan.batches(start)[0]) if workers and start < stop else 0,
+        batch_bytes=load.measure(plan.shares(start)[0]) if workers and start < stop else 0,
     )
 
 
@@ -124,7 +126,7 @@ def try_first_batch(source: Source, split: str, transform: TrainTransform, plan:
         memory.append(np.empty(size, np.uint8))
         return memory[-1]
 
-    layout = load(plan.batches(0)[0], allocate)
+    layout = load(plan.shares(0)[0], allocate)
     return _batch(torch.from_numpy(memory[-1]), layout)
 
 
@@ -136,8 +138,10 @@ def eval_loader(
     batch_size: int,
     workers: int,
     limit: int | None = None,
+    process: int = 0,
+    processes: int = 1,
 ) -> DataLoader[EvalBatch]:
-    """Return a split once, in order.
+    """Return a split once, in order; of several processes each takes every so-manieth sample.
 
     Iterating it raises what iterating :func:`train_loader` does.
 
@@ -148,10 +152,12 @@ def eval_loader(
         batch_size: Samples in a batch; the last one may have fewer.
         workers: Processes that load; 0 loads in this one.
         limit: How many samples to take from the beginning; None takes all.
+        process: Which of the processes that share the split this one is, from 0.
+        processes: How many there are.
     """
     samples = source.splits[split][:limit]
-    positions = range(len(samples))
-    keys = [list(positions[first : first + batch_size]) for first in positions[::batch_size]]
+    positions = range(process, len(samples), processes)
+    keys = [list(positions[first : first + batch_size]) for first in range(0, len(positions), batch_size)]
     return WorkerLoader(
         _LoadEvaluation(source, samples, image_size), keys, _eval_batch, workers=workers, pin_memory=False
     )
@@ -165,7 +171,7 @@ class _Steps:
         self._steps = range(start, stop)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return chain.from_iterable(map(self._plan.batches, self._steps))
+        return chain.from_iterable(map(self._plan.shares, self._steps))
 
     def __len__(self) -> int:
         return len(self._steps) * self._plan.batches_per_step

@@ -26,6 +26,8 @@ class Plan:
         seed: Decides the order together with the epoch.
         accumulate: Batches in a step.
         views: How many augmentations of a sample there are; epochs take them in turn. None draws anew in every epoch.
+        process: Which of the processes that share every batch this one is, from 0.
+        processes: How many there are.
 
     Raises:
         ValueError: If there are no samples, a batch has none, or a step has no batch.
@@ -36,6 +38,8 @@ class Plan:
     seed: int
     accumulate: int = 1
     views: int | None = None
+    process: int = 0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if min(self.num_samples, self.batch_size, self.accumulate) < 1:
@@ -65,6 +69,13 @@ class Plan:
         """Return the keys of a step, batch by batch."""
         keys = self.keys(step)
         return [keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)]
+
+    def shares(self, step: int) -> list[list[Key]]:
+        """Return the keys of a step that are this process's, batch by batch; shares differ by one sample at most."""
+        return [
+            batch[len(batch) * self.process // self.processes : len(batch) * (self.process + 1) // self.processes]
+            for batch in self.batches(step)
+        ]
 
     def _order(self, epoch: int) -> list[int]:
         return _permutation(derive_seed(self.seed, "order", epoch), self.num_samples)
@@ -99,8 +110,8 @@ class InOrder:
         """Batches in every step."""
         return 1
 
-    def batches(self, step: int) -> list[list[Key]]:
-        """Return the keys of a step's only batch."""
+    def shares(self, step: int) -> list[list[Key]]:
+        """Return the keys of a step's only batch, which is one process's alone."""
         view, position = divmod(step, self.steps_per_epoch)
         first = position * self.batch_size
         return [[(view, index) for index in range(first, min(first + self.batch_size, self.num_samples))]]

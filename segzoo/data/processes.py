@@ -31,7 +31,7 @@ def forks() -> bool:
     return method == "fork"
 
 
-def choose_workers(wanted: int | None, *, gpu: bool) -> int:
+def choose_workers(wanted: int | None, *, gpu: bool, processes: int = 1) -> int:
     """Return how many processes load.
 
     A GPU waits for them, so all cores but the one that drives it load. On the CPU they would take cores from training.
@@ -39,10 +39,12 @@ def choose_workers(wanted: int | None, *, gpu: bool) -> int:
     Args:
         wanted: ``train.workers``; None chooses.
         gpu: Whether a GPU trains.
+        processes: How many processes train on this machine and share its cores.
     """
     if wanted is not None:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = max(cores // processes, 1)
     return min(cores - 1 if gpu else cores // CORES_PER_WORKER, MAX_WORKERS)
 
 

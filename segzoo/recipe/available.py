@@ -21,7 +21,6 @@ def check_available(recipe: Recipe) -> None:
 
 def _missing(recipe: Recipe) -> Iterator[str]:
     unused = {
-        "train": (recipe.train, ("sync_batchnorm",)),
         "eval": (recipe.eval, ("window",)),
     }
     for name, (section, keys) in unused.items():

@@ -234,7 +234,7 @@ class TrainSection(Frozen):
     max_steps: int | None = Field(
         default=None, ge=1, description="Optimizer steps; the first limit reached ends the run."
     )
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, description="Images in a batch, of all processes together.")
     accumulate: int = Field(default=1, ge=1, description="Batches per optimizer step.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
@@ -247,12 +247,14 @@ class TrainSection(Frozen):
     workers: int | None = Field(
         default=None, ge=0, description="Processes that load data; 0 loads in the training process, null chooses."
     )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; null takes all cores of the process.")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of each process; null shares out the cores."
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     deterministic: bool = Field(default=False, description="Ask torch for deterministic kernels on GPUs too.")
     checkpoint_every_steps: int | None = Field(default=None, ge=1, description="Beside the one after every epoch.")
     early_stopping: EarlyStopping | None = None
-    sync_batchnorm: bool = False
+    sync_batchnorm: bool = Field(default=False, description="Batch norms see the batch of all processes; on GPUs.")
 
 
 class EvalSection(Frozen):

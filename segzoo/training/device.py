@@ -7,6 +7,7 @@ import os
 import torch
 
 from segzoo.errors import DeviceError
+from segzoo.training.launch import Launch
 
 
 def choose_device(name: str) -> torch.device:
@@ -29,6 +30,25 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def choose_own_device(name: str, launch: Launch) -> torch.device:
+    """Return the device of one of several processes: on GPUs each has its own, on the CPU they share the cores.
+
+    Raises:
+        DeviceError: As :func:`choose_device` does, or if there is no GPU for every process of this machine.
+    """
+    device = choose_device(name)
+    if launch.size == 1 or device.type == "cpu":
+        return device
+    if device.type != "cuda" or device.index is not None:
+        raise DeviceError(f"--device {name!r} is one device for {launch.local_size} processes; choose cuda or cpu")
+    if launch.local_size > torch.cuda.device_count():
+        raise DeviceError(
+            f"{launch.local_size} processes cannot share {torch.cuda.device_count()} GPUs; "
+            f"start at most so many with --nproc-per-node, or choose --device cpu"
+        )
+    return torch.device("cuda", launch.local_rank)
+
+
 def available_devices() -> list[str]:
     """Return the devices of this machine, the fastest first."""
     cuda = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
@@ -41,10 +61,15 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def set_threads(wanted: int | None) -> int:
-    """Set torch's CPU threads and return them: results depend on their number, so a run records it."""
+def set_threads(wanted: int | None, *, processes: int = 1) -> int:
+    """Set torch's CPU threads and return them: results depend on their number, so a run records it.
+
+    Args:
+        wanted: ``train.threads``; None is this process's share of the cores.
+        processes: How many processes share them.
+    """
     # macOS does not tell which cores a process may use.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = wanted or cores or 1
+    threads = wanted or max((cores or 1) // processes, 1)
     torch.set_num_threads(threads)
     return threads

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segzoo.losses import WeightedSum
 from segzoo.metrics import boundary_f1
+from segzoo.training.distributed import ALONE, World
 from segzoo.transfer import Cut, Features
 
 
@@ -66,7 +67,7 @@ class Stopped(Exception):  # noqa: N818 - a wish that was granted, no error
 
 def evaluate(
     predict: Callable[[Tensor | Features], Tensor],
-    batches: Iterable[Scorable],
+    batches: Iterable[Scorable | None],
     *,
     num_classes: int,
     ignore_index: int,
@@ -75,13 +76,14 @@ def evaluate(
     keep: int = 0,
     detail: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> Evaluation:
     """Score every image of ``batches``, none twice and none padded.
 
     Args:
         predict: Maps uint8 images ``(N, C, H, W)``, or features of them, to float32 logits ``(N, C, H, W)``, in
             evaluation mode.
-        batches: The split.
+        batches: The split, or this process's share of it; None where others have one more.
         num_classes: Classes of the logits.
         ignore_index: Label that is not scored.
         loss: The recipe's loss.
@@ -89,6 +91,7 @@ def evaluate(
         keep: How many predictions to keep.
         detail: Whether to score each image for itself, and its outlines, which takes longer.
         should_stop: Asked before each batch.
+        world: The processes that share the split. All learn the score, the first one predictions and details.
 
     Raises:
         Stopped: If ``should_stop`` said so.
@@ -104,6 +107,8 @@ def evaluate(
         for batch in batches:
             if should_stop():
                 raise Stopped
+            if batch is None:
+                continue
             logits = predict(batch.images)
             for part, masks in _at_mask_resolution(logits, batch.masks):
                 target = masks.to(device).long()
@@ -116,11 +121,22 @@ def evaluate(
                     boundary.append(boundary_f1(label, true, num_classes=num_classes, ignore_index=ignore_index))
                 kept.extend(label.to("cpu", torch.uint8) for label in labels[: max(keep - len(kept), 0)])
             images += len(batch.masks)
-        value = float(loss.value(sums)) if sums is not None else None
+        found = world.collect((matrix.confmat.cpu(), [part.cpu() for part in sums or ()], images))
+        total = [
+            torch.stack(parts).sum(0).to(device) for parts in zip(*(own for _, own, _ in found if own), strict=True)
+        ]
+        value = float(loss.value(total)) if total else None
         if value is not None and not torch.isfinite(torch.tensor(value)):
             value = None
+        counts, boundary = world.interleave(counts), world.interleave(boundary)
         details = Details(torch.stack(counts), torch.stack(boundary)) if counts else None
-        return Evaluation(matrix.compute().cpu(), value, images, tuple(kept), details)
+        return Evaluation(
+            matrix=torch.stack([part for part, _, _ in found]).sum(0),
+            loss=value,
+            images=sum(count for _, _, count in found),
+            predictions=tuple(world.interleave(kept)),
+            details=details,
+        )
 
 
 def count_image(predicted: Tensor, target: Tensor, *, num_classes: int, ignore_index: int) -> Tensor:
@@ -211,6 +227,17 @@ class Predictor:
 
     def _score(self, features: Features) -> Tensor:
         return self._cut().score(features)
+
+    def through(self, model: nn.Module) -> Predictor:
+        """Return a predictor that is this one but for the model, such as one that wraps this one's."""
+        return Predictor(
+            model,
+            self.normalise,
+            device=self.device,
+            dtype=self.dtype,
+            channels_last=self.layout is torch.channels_last,
+            cut=self.cut,
+        )
 
     def __call__(self, images: Tensor | Features) -> Tensor:
         """Map uint8 images, or features of them, to float32 logits with the model in evaluation mode."""

@@ -155,7 +155,7 @@ class FeatureCache:
     def steps(self, start: int, stop: int) -> Iterator[FeatureBatch]:
         """Yield the batches of the steps from ``start`` up to ``stop``."""
         for step in range(start, stop):
-            for keys in self._plan.batches(step):
+            for keys in self._plan.shares(step):
                 yield self.train.batch([view * self._samples + index for view, index in keys])
 
     def eval_batches(self) -> Iterator[FeatureEvalBatch]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segzoo.environment import collect
-from segzoo.errors import Interrupted, NotAvailable, SegzooError
+from segzoo.errors import Interrupted, RecipeError, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
+from segzoo.recipe.consistency import FEATURE_STRATEGIES
 from segzoo.training.claim import open_run
 from segzoo.training.disk import explain_write
+from segzoo.training.launch import Launch, read_launch
 from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
 from segzoo.training.same_run import is_complete
 from segzoo.training.signals import StopRequest, stop_on_signals
@@ -87,36 +90,66 @@ def finetune(
     Raises:
         SegzooError: If recipe, data, device or training is at fault.
     """
-    _refuse_processes()
+    launch = read_launch()
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     restores = resume and not overwrite and _has_checkpoint(folder)
     resolved = resolve_without_weights(recipe) if restores else resolve_recipe(recipe, default_registry())
+    _check_launch(resolved, launch)
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
+    stop = _stop_request()
+    stop.repeated = launch.size > 1
     with (
-        stop_on_signals(_stop_request()) as stop,
-        open_run(folder, resolved, resume=resume, overwrite=overwrite) as run,
+        # Another process has nothing to save until it has met the first one.
+        stop_on_signals(stop) if launch.first else nullcontext(),
+        # Only the first process of a run writes.
+        open_run(folder, resolved, resume=resume, overwrite=overwrite)
+        if launch.first
+        else nullcontext(RunDirectory(folder)) as run,
     ):
         if resume and not run.contents():
             logger.info("there is no run in %s to go on with; starting one", folder)
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-        try:
-            from segzoo.training.session import train_run
+        from segzoo.training.device import choose_own_device
+        from segzoo.training.distributed import join
+        from segzoo.training.session import train_run
 
-            train_run(resolved, run, _new_record(resolved), device=device, overwrite=overwrite, stop=stop)
-            _finish(run)
-        except (Interrupted, KeyboardInterrupt):
-            _abandon(run, "interrupted")
-            raise
-        except BaseException as error:
-            fault = explain_write(error, folder) if isinstance(error, OSError) else None
-            told = fault or error
-            _abandon(run, "failed", str(told) if isinstance(told, SegzooError) else f"{type(told).__name__}: {told}")
-            if fault is not None:
-                raise fault from error
-            raise
+        chosen = choose_own_device(device, launch)
+        with (
+            join(launch, chosen) as world,
+            nullcontext() if launch.first else stop_on_signals(stop),
+            _closing(run),
+        ):
+            train_run(
+                resolved,
+                run,
+                _new_record(resolved),
+                device=chosen,
+                overwrite=overwrite,
+                stop=stop,
+                world=world,
+            )
     return Run(folder)
+
+
+@contextmanager
+def _closing(run: RunDirectory) -> Iterator[None]:
+    """Record how the run ends."""
+    try:
+        yield
+        if run.begun:
+            _finish(run)
+    except (Interrupted, KeyboardInterrupt):
+        _abandon(run, "interrupted")
+        raise
+    except BaseException as error:
+        fault = explain_write(error, run.folder) if isinstance(error, OSError) else None
+        told = fault or error
+        _abandon(run, "failed", str(told) if isinstance(told, SegzooError) else f"{type(told).__name__}: {told}")
+        if fault is not None:
+            raise fault from error
+        raise
 
 
 def _stop_request() -> StopRequest:
@@ -180,8 +213,17 @@ def _new_record(recipe: Recipe) -> RunRecord:
     )
 
 
-def _refuse_processes() -> None:
-    """Refuse to run several copies side by side under a launcher."""
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size != "1":
-        raise NotAvailable(f"distributed training (WORLD_SIZE={size})")
+def _check_launch(recipe: Recipe, launch: Launch) -> None:
+    """Refuse what several processes cannot do together."""
+    size = recipe.train.batch_size
+    if size % launch.size:
+        raise RecipeError(
+            f"train.batch_size {size} is the batch of the whole run, and {launch.size} processes cannot share it out "
+            f"evenly; choose a multiple of {launch.size}, or another number of processes"
+        )
+    strategy = recipe.transfer.strategy
+    if launch.size > 1 and strategy in FEATURE_STRATEGIES:
+        raise RecipeError(
+            f"transfer.strategy {strategy!r} trains a head in one process, not in {launch.size}; start one, or use "
+            "'frozen_encoder'"
+        )

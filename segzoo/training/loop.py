@@ -11,21 +11,21 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.loaders import eval_loader, train_loader
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
+from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
-from segzoo.training.evaluation import Evaluation, Scorable, Stopped, evaluate
+from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.events import Events, open_events
-from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
@@ -35,6 +35,7 @@ from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.signals import StopRequest
 from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled
+from segzoo.training.supply import Supply
 from segzoo.training.watch import CHECK_EVERY, LossWatch, weights_are_finite
 
 logger = logging.getLogger(__name__)
@@ -66,26 +67,28 @@ class Trainer:
         run: Where everything is written.
         stop: Set by a signal.
         environment: Device and thread count, for the checkpoint and the model's provenance.
+        world: The processes of the run; the first one writes.
     """
 
-    def __init__(self, parts: Parts, run: RunDirectory, stop: StopRequest, environment: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        run: RunDirectory,
+        stop: StopRequest,
+        environment: dict[str, Any],
+        world: World = ALONE,
+    ) -> None:
         self.parts = parts
         self.run = run
         self.stop = stop
         self.environment = environment
+        self.world = world
         self.state = State()
         self.freezer = Freezer(parts.model, parts.recipe.transfer, parts.cut)
-        self._features: FeatureCache | None = None
+        self._supply = Supply(parts, world)
         self._watch = LossWatch(parts.device)
-        self._step = TrainStep(
-            predictor=parts.predictor,
-            loss=parts.loss,
-            optimizer=parts.optimizer,
-            scaler=parts.scaler,
-            average=parts.average,
-            grad_clip=parts.recipe.train.grad_clip,
-            device=parts.device,
-        )
+        self._step = self._new_step()
+        self._signum: int | None = None
         self._clock = time.perf_counter()
         self._shown_loss: float | None = None
         self._scoring = False
@@ -103,7 +106,8 @@ class Trainer:
         if self.state.step % self.parts.plan.steps_per_epoch and self.state.step < self.parts.total_steps:
             # A longer run goes on with an epoch that was cut short and validated: it gets its line anew.
             self.state.epochs_done = self.state.step // self.parts.plan.steps_per_epoch
-        self.run.drop_after(self.state.epochs_done)
+        if self.world.first:
+            self.run.drop_after(self.state.epochs_done)
 
     def train(self) -> None:
         """Run to the end.
@@ -115,11 +119,15 @@ class Trainer:
         parts, state = self.parts, self.state
         epochs = math.ceil(parts.total_steps / parts.plan.steps_per_epoch)
         self._begin_epoch()
-        self._features = self._keep_features()
-        loader = self._loader()
+        self._keep_features()
+        loader = self._supply.training(state.step)
         with (
-            show_progress(total=parts.total_steps, done=state.step, epochs=epochs) as display,
-            open_events(self.run.tensorboard, self.run.rows()) as events,
+            show_progress(
+                total=parts.total_steps, done=state.step, epochs=epochs, bar_wanted=self.world.first
+            ) as display,
+            open_events(self.run.tensorboard, self.run.rows())
+            if self.world.first
+            else nullcontext(Events(None)) as events,
         ):
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
                 self._finish_epoch(display, events)
@@ -132,12 +140,12 @@ class Trainer:
                 display.advance(self._pace())
                 if self._epoch_is_over():
                     self._finish_epoch(display, events)
-                elif self.stop or self._checkpoint_is_due():
+                    self._hear()
+                elif self._hear() or self._checkpoint_is_due():
                     self._refuse_bad_state()
                     self._count_seconds()
                     self._save()
-                if self.stop:
-                    self.leave()
+                self._leave()
             self.leave()  # a signal that came after the last step
 
     def describe_step(self) -> str:
@@ -148,8 +156,10 @@ class Trainer:
 
     def load_best(self) -> None:
         """Put the best weights into the model that is scored."""
-        saved = read_checkpoint(self.run.checkpoints / BEST)
-        self.parts.scored.load_state_dict(saved["average" if self.parts.average is not None else "model"])
+        if self.world.first:
+            saved = read_checkpoint(self.run.checkpoints / BEST)
+            self.parts.scored.load_state_dict(saved["average" if self.parts.average is not None else "model"])
+        self.world.share(chain(self.parts.scored.parameters(), self.parts.scored.buffers()))
 
     def _train_step(self, batches: list[Trainable]) -> None:
         parts, state = self.parts, self.state
@@ -157,49 +167,41 @@ class Trainer:
             self._watch.reset()
             state.loss_steps = 0
             self._begin_epoch()
-        torch.manual_seed(derive_seed(parts.recipe.train.seed, "step", state.step))
+        # Each process drops out other values of its share.
+        torch.manual_seed(derive_seed(parts.recipe.train.seed, "step", state.step) + self.world.rank)
         set_learning_rate(parts.optimizer, self._learning_rate())
         self._watch.add(self._step(batches), state.step)
+        state.epoch_images += len(parts.plan.keys(state.step))
         state.step += 1
         state.loss_steps += 1
-        state.epoch_images += sum(len(batch.masks) for batch in batches)
         if state.step % CHECK_EVERY == 0:
             self._refuse_bad_loss()
         if state.step % CHECK_EVERY == 0 or parts.device.type == "cpu":  # where reading it waits for nothing
             self._shown_loss = self._watch.total / state.loss_steps
 
-    def _loader(self) -> Iterable[Trainable]:
-        """Return the batches of the steps that are left, as images or, where they are kept, as features."""
-        parts, step = self.parts, self.state.step
-        if self._features is not None:
-            return self._features.steps(step, parts.total_steps)
-        return train_loader(
-            parts.source,
-            "train",
-            parts.transform,
-            parts.plan,
-            seed=parts.recipe.train.seed,
-            start=step,
-            stop=parts.total_steps,
-            workers=parts.workers,
-            pin_memory=parts.device.type == "cuda",
-        )
-
-    def _keep_features(self) -> FeatureCache | None:
-        """Compute the features of all samples, where the recipe keeps them."""
-        where = self.parts.recipe.transfer.cache
-        if where == "none":
-            return None
-        logger.info("computing the features of all samples once")
+    def _keep_features(self) -> None:
         try:
-            return FeatureCache(self.parts, self.run.folder if where == "disk" else None, lambda: bool(self.stop))
+            self._supply.keep_features(self.run.folder, self._hear)
         except Stopped:
-            self.leave()
-            raise
+            self._leave()
 
     def _begin_epoch(self) -> None:
         """Freeze and thaw what the epoch of the next step asks for."""
-        self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1)
+        if self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1):
+            self._step = self._new_step()
+
+    def _new_step(self) -> TrainStep:
+        parts = self.parts
+        return TrainStep(
+            predictor=parts.predictor.through(self.world.wrap(parts.model)),
+            loss=parts.loss,
+            optimizer=parts.optimizer,
+            scaler=parts.scaler,
+            average=parts.average,
+            grad_clip=parts.recipe.train.grad_clip,
+            device=parts.device,
+            world=self.world,
+        )
 
     def _learning_rate(self) -> float:
         schedule = self.parts.recipe.scheduler
@@ -275,11 +277,10 @@ class Trainer:
         best = score is not None and self._is_best(row)
         if score is not None:
             self.state.history.append({key: row[key] for key in ("mean_iou", "val_loss")})
-            write_frame(self.run.frames, epoch, score.predictions, self.parts.palette)
             if best:
                 self.state.best = {"row": row, "matrix": score.matrix, "images": score.images}
-                write_best(self.parts, self.run.model, row, score, self.environment)
-        self.run.append_row(row)
+        if self.world.first:
+            self._write_epoch(row, score, best=best)
         self._save(best=best)
         display.epoch(row)
         events.epoch(row)
@@ -301,6 +302,13 @@ class Trainer:
         seconds = self.state.epoch_seconds + time.perf_counter() - self._clock
         return Pace(self._shown_loss, *pace(self.state.epoch_images, seconds, self.state.epoch_wait))
 
+    def _write_epoch(self, row: dict[str, Any], score: Evaluation | None, *, best: bool) -> None:
+        if score is not None:
+            write_frame(self.run.frames, row["epoch"], score.predictions, self.parts.palette)
+            if best:
+                write_best(self.parts, self.run.model, row, score, self.environment)
+        self.run.append_row(row)
+
     def _count_seconds(self) -> None:
         now = time.perf_counter()
         self.state.epoch_seconds += now - self._clock
@@ -317,30 +325,21 @@ class Trainer:
         Raises:
             Stopped: If a signal came.
         """
-        parts, recipe = self.parts, self.parts.recipe
-        kept = self._features
-        batches: Iterable[Scorable] = (
-            kept.eval_batches()
-            if kept is not None
-            else eval_loader(
-                parts.source,
-                recipe.eval.split,
-                image_size=recipe.data.image_size,
-                batch_size=recipe.eval.batch_size or recipe.train.batch_size,
-                workers=parts.workers,
-            )
-        )
+        parts, world = self.parts, self.world
+        # The statistics of batch norms are the first process's, as they are in checkpoints.
+        world.share(parts.scored.buffers())
         self._scoring = True
         score = evaluate(
             parts.scorer,
-            batches,
+            self._supply.evaluation(),
             num_classes=len(parts.source.classes),
             ignore_index=parts.source.ignore_index,
             loss=parts.loss,
             device=parts.device,
-            keep=keep,
+            keep=len(range(world.rank, keep, world.size)),
             detail=detail,
-            should_stop=lambda: bool(self.stop),
+            should_stop=self._hear,
+            world=world,
         )
         self._scoring = False
         return score
@@ -350,6 +349,8 @@ class Trainer:
         return best is None or (row["mean_iou"] or 0.0) > (best["row"]["mean_iou"] or 0.0)
 
     def _save(self, *, best: bool = False) -> None:
+        if not self.world.first:
+            return
         self.state.loss_sum = self._watch.total
         state = {
             "model": self.parts.model.state_dict(),
@@ -362,10 +363,20 @@ class Trainer:
         }
         save_checkpoint(self.run.checkpoints, state, best=best)
 
+    def _hear(self) -> bool:
+        """Ask whether a signal has reached any process: all ask at the same places, and hear the same."""
+        self._signum = self.world.agree(self.stop.signum)
+        return self._signum is not None
+
     def leave(self) -> None:
         """End the run by the name of the signal that asked for it, if one did; the state has to be saved."""
-        signum = self.stop.signum
+        self._hear()
+        self._leave()
+
+    def _leave(self) -> None:
+        signum = self._signum
         if signum is not None:
+            self.world.wait()  # one that ends early would have the launcher end the one that saves
             raise Interrupted(
                 signum,
                 f"stopped by a signal after step {self.state.step}; the state is saved, "

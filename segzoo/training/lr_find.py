@@ -16,6 +16,7 @@ from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
 from segzoo.training.device import choose_device, set_threads
 from segzoo.training.freezing import Freezer
+from segzoo.training.launch import refuse_launcher
 from segzoo.training.optimizers import set_learning_rate
 from segzoo.training.session import build_parts
 from segzoo.training.step import TrainStep
@@ -73,6 +74,7 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
     Raises:
         SegzooError: If data, device or model are at fault.
     """
+    refuse_launcher("lr-find")
     chosen = choose_device(device)
     set_threads(recipe.train.threads)
     parts, _ = build_parts(recipe, chosen)

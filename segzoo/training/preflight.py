@@ -30,22 +30,24 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int]) -> None:
+def check_batch_norm(model: nn.Module, *, in_channels: int, size: tuple[int, int], processes: int = 1) -> None:
     """Refuse a batch of one image where a batch norm would see a single value per channel, or a layer says no.
 
     Args:
         model: The model; it is copied.
         in_channels: Channels of an image.
         size: Height and width of an image.
+        processes: How many share a batch and have one image each.
 
     Raises:
         UsageFault: If there is such a layer; it is named.
     """
     refusal = find_refusal(model, in_channels=in_channels, size=size)
     if refusal is not None:
+        shared = f" for {processes} processes" if processes > 1 else ""
         raise UsageFault(
-            f"train.batch_size 1: the layer {refusal.layer or 'at the top'} cannot train on one image of "
-            f"{size[0]}x{size[1]} pixels: {refusal.reason}; use a train.batch_size of 2 or more"
+            f"train.batch_size {processes}{shared}: the layer {refusal.layer or 'at the top'} cannot train on one "
+            f"image of {size[0]}x{size[1]} pixels: {refusal.reason}; use a train.batch_size of {2 * processes} or more"
         )
 
 

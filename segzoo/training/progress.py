@@ -66,9 +66,9 @@ class Display:
 
 
 @contextmanager
-def show_progress(*, total: int, done: int, epochs: int) -> Iterator[Display]:
-    """Show a bar while the block runs, where stderr is a terminal and ``NO_COLOR`` is not set."""
-    if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
+def show_progress(*, total: int, done: int, epochs: int, bar_wanted: bool = True) -> Iterator[Display]:
+    """Show a bar while the block runs, if wanted, where stderr is a terminal and ``NO_COLOR`` is not set."""
+    if not bar_wanted or not sys.stderr.isatty() or "NO_COLOR" in os.environ:
         yield Display(None, total=total, done=done, epochs=epochs)
         return
     columns = (

@@ -22,7 +22,7 @@ from segzoo.data.processes import choose_workers
 from segzoo.data.scan import ScanReport, scan
 from segzoo.data.source import Source, open_source
 from segzoo.data.transforms import build_augmentation
-from segzoo.errors import DataError, RecipeError, TrainingError
+from segzoo.errors import DataError, RecipeError, RunDirectoryError, TrainingError
 from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
 from segzoo.plugins import get_spec
 from segzoo.pretrained import Identity
@@ -36,7 +36,8 @@ from segzoo.training.audit import audit_run
 from segzoo.training.average import WeightAverage
 from segzoo.training.checkpoint import load_checkpoint
 from segzoo.training.contract import check_first_batch
-from segzoo.training.device import choose_device, device_name, set_threads
+from segzoo.training.device import device_name, set_threads
+from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Predictor, Stopped
 from segzoo.training.events import add_pictures
@@ -58,7 +59,14 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train_run(
-    recipe: Recipe, run: RunDirectory, record: RunRecord, *, device: str, overwrite: bool, stop: StopRequest
+    recipe: Recipe,
+    run: RunDirectory,
+    record: RunRecord,
+    *,
+    device: torch.device,
+    overwrite: bool,
+    stop: StopRequest,
+    world: World = ALONE,
 ) -> None:
     """Train a resolved recipe in its run directory and draw its figures.
 
@@ -66,54 +74,64 @@ def train_run(
         recipe: The resolved recipe.
         run: The locked run directory; it begins once nothing is left that could be refused.
         record: What is known of the run so far.
-        device: The device as the user named it.
+        device: Where this process trains.
         overwrite: Whether the run that was there is deleted.
         stop: Set by a signal.
+        world: The processes of the run; the first one writes.
 
     Raises:
         SegzooError: Whatever is wrong with data, device, weights or training.
     """
-    chosen = choose_device(device)
-    threads = set_threads(recipe.train.threads)
+    threads = set_threads(recipe.train.threads, processes=world.local_size)
     saved = None if overwrite else load_checkpoint(run.checkpoints)
-    parts, report = build_parts(recipe, chosen, resumed=None if saved is None else run.record())
-    environment = {"device": str(chosen), "threads": threads, "world_size": 1}
+    _check_all_resume(world, saved, run)
+    parts, report = build_parts(recipe, device, resumed=None if saved is None else run.record(), world=world)
+    environment = {"device": str(device), "threads": threads, "world_size": world.size}
     logger.info(
-        "%s: %d training images, %d steps, on %s, into %s",
+        "%s: %d training images, %d steps, on %s%s, into %s",
         recipe.model.name,
         report.images["train"],
         parts.total_steps,
-        device_name(chosen),
+        device_name(device),
+        f" in {world.size} processes" if world.size > 1 else "",
         run.folder,
     )
     found = {
         "threads": threads,
         "workers": parts.workers,
-        "device": str(chosen),
-        "device_name": device_name(chosen),
+        "device": str(device),
+        "device_name": device_name(device),
+        "world_size": world.size,
         "data": DataRecord(fingerprint=report.fingerprint, images=report.images),
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
         "weights": parts.pretrained,
         "first_batch": parts.first_batch,
     }
-    run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
-    run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
-    trainer = Trainer(parts, run, stop, environment)
-    if saved is None:
-        run.drop_after(0)
-    else:
+    world.wait()  # each of them may refuse its part
+    if world.first:
+        run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
+        run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
+    trainer = Trainer(parts, run, stop, environment, world)
+    if saved is not None:
         _announce(saved["environment"], environment)
         trainer.restore(saved)
         logger.info("resumed after step %d of %d", trainer.state.step, parts.total_steps)
+    elif world.first:
+        run.drop_after(0)
     stop.patient = True
     try:
         trainer.train()
         stop.patient = False  # nothing is left to be saved
-        run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
+        if world.first:
+            run.update_record(train_seconds=round(trainer.state.train_seconds, 3))
         with suppress(Stopped):
-            run.update_record(audit=audit_run(trainer))
+            if world.first:
+                run.update_record(audit=audit_run(trainer))
             draw_figures(trainer, run)
     except (RuntimeError, MemoryError) as error:
+        lost = world.explain(error) if isinstance(error, RuntimeError) else None
+        if lost is not None:
+            raise lost from error
         reason = _explain(error, trainer, recipe)
         if reason is None:
             raise
@@ -121,32 +139,50 @@ def train_run(
     trainer.leave()  # by a signal that came when the last step was done
 
 
-def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None) -> tuple[Parts, ScanReport]:
+def build_parts(
+    recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None, world: World = ALONE
+) -> tuple[Parts, ScanReport]:
     """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here.
 
     Args:
         recipe: The resolved recipe.
         device: Where it is trained.
         resumed: The record of a run whose checkpoint will replace the weights, so that none are loaded.
+        world: The processes of the run.
     """
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     spec = spec.refined(params)
-    source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
+    check_sync_batchnorm(recipe, device, world)
+    with world.in_turn():
+        source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
     transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
     class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
     _check_class_weights(class_weights, source)
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
-    report = scan(source, splits, num_classes=len(source.classes))
+    with world.in_turn():
+        report = scan(source, splits, num_classes=len(source.classes))
     source = after_scan(source)
     _check_classes_occur(recipe, source, report)
     train = recipe.train
-    plan = Plan(len(source.splits["train"]), train.batch_size, train.seed, train.accumulate, _views(recipe))
+    plan = Plan(
+        len(source.splits["train"]),
+        train.batch_size,
+        train.seed,
+        train.accumulate,
+        views=_views(recipe),
+        process=world.rank,
+        processes=world.size,
+    )
+    _check_share(plan)
     batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
-    model, pretrained = _build_model(recipe, spec, params, source, resumed)
-    if min(map(len, plan.batches(0))) == 1:
+    with world.in_turn():
+        model, pretrained = _build_model(recipe, spec, params, source, resumed)
+    if min(map(len, plan.shares(0))) == 1 and not (train.sync_batchnorm and world.size > 1):
         size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
-        check_batch_norm(model, in_channels=recipe.model.in_channels, size=size)
+        check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
+    if train.sync_batchnorm and world.size > 1:
+        model = synchronise(model)
     warn_of_random_features(recipe)
     normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
     names = [entry.name for entry in source.classes]
@@ -182,7 +218,7 @@ def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | No
         scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
         transform=transform,
         plan=plan,
-        workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu"),
+        workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu", processes=world.local_size),
         device=device,
     )
     return parts, report
@@ -191,6 +227,11 @@ def build_parts(recipe: Recipe, device: torch.device, *, resumed: RunRecord | No
 def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
     """Draw curves, confusion matrix, samples and animation of a finished run, and score its best weights in detail."""
     source, recipe = trainer.parts.source, trainer.parts.recipe
+    if not trainer.world.first:
+        if trainer.state.best is not None:  # its share of what the first process scores and draws
+            trainer.load_best()
+            trainer.evaluate(keep=SAMPLES, detail=True)
+        return
     draw_curves(run.figures / "curves.png", run.rows())
     if trainer.state.best is not None:
         draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), trainer.parts.names)
@@ -242,6 +283,15 @@ def _build_model(
 def _views(recipe: Recipe) -> int | None:
     """Return how many augmentations of a sample there are: without any, all epochs see the same one."""
     return recipe.transfer.views or (1 if recipe.transfer.cache != "none" else None)
+
+
+def synchronise(model: nn.Module) -> nn.Module:
+    """Return the model with batch norms that see the batch of all processes; names of tensors stay."""
+    # Not torch's function, which would drop the activations inside timm's batch norms.
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+    synchronised: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return synchronised
 
 
 def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
@@ -296,6 +346,43 @@ def _build_loss(recipe: Recipe, source: Source, report: ScanReport) -> WeightedS
             case given:
                 weights.append(given)
     return build_loss(recipe.loss, ignore_index=source.ignore_index, class_weights=weights)
+
+
+def check_sync_batchnorm(recipe: Recipe, device: torch.device, world: World) -> None:
+    """Refuse synchronised batch norms where there are none, and say where they are ordinary ones.
+
+    Raises:
+        RecipeError: If several processes train on a device other than GPUs.
+    """
+    if not recipe.train.sync_batchnorm:
+        return
+    if world.size == 1:
+        logger.info("train.sync_batchnorm: with one process a batch norm sees the whole batch as it is")
+    elif device.type != "cuda":
+        raise RecipeError(
+            f"train.sync_batchnorm true: SyncBatchNorm needs GPUs, but {world.size} processes train on {device.type}; "
+            "set it to false, or train in one process"
+        )
+
+
+def _check_share(plan: Plan) -> None:
+    """Refuse a batch, such as the only one of a small split, in which a process would have no sample."""
+    smallest = min(map(len, plan.batches(0)))
+    if smallest < plan.processes:
+        raise RecipeError(
+            f"the {plan.num_samples} training samples make a batch of {smallest}, of which {plan.processes} processes "
+            "cannot all have a share; start fewer processes, or change train.batch_size"
+        )
+
+
+def _check_all_resume(world: World, saved: dict[str, Any] | None, run: RunDirectory) -> None:
+    """Refuse to go on where the processes do not see one run directory."""
+    steps = world.collect(None if saved is None else saved["state"]["step"])
+    if len(set(steps)) > 1:
+        raise RunDirectoryError(
+            f"the processes find different checkpoints in {run.folder}, of the steps {', '.join(map(str, steps))}: "
+            "it must lie on a file system that all machines of the run share"
+        )
 
 
 def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:

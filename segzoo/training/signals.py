@@ -16,12 +16,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """Remembers the signal that asked the run to stop.
 
-    While ``patient`` is unset, or when a second signal comes, the handler raises at once.
+    While ``patient`` is unset, or when a second signal comes, the handler raises at once. Where a launcher passes
+    signals on, ``repeated`` is set: one wish may come twice.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.patient = False
+        self.repeated = False
 
     def __bool__(self) -> bool:
         return self.signum is not None
@@ -38,7 +40,7 @@ class StopRequest:
         """Be the handler of a signal."""
         again = self.signum is not None
         self.signum = signum
-        if again or not self.patient:
+        if (again and not self.repeated) or not self.patient:
             self.raise_if_asked()
 
 

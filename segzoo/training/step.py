@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from segzoo.losses import WeightedSum
 from segzoo.training.average import WeightAverage
+from segzoo.training.distributed import ALONE, World, unsynced
 from segzoo.training.evaluation import Predictor
 from segzoo.transfer import Features
 
@@ -39,6 +41,7 @@ class TrainStep:
         average: The moving average, if the recipe asks for one.
         grad_clip: Largest L2 norm of the whole gradient; None does not clip.
         device: Where the model is.
+        world: The processes that share every batch.
     """
 
     predictor: Predictor
@@ -48,21 +51,27 @@ class TrainStep:
     average: WeightAverage | None
     grad_clip: float | None
     device: torch.device
+    world: World = ALONE
 
     def __call__(self, batches: Sequence[Trainable]) -> Tensor:
         """Train on batches that make one step, and return the loss, detached.
 
         Several batches add up to the gradient of their mean loss, in which each counts by its pixels that are not
-        ignored; a mean over pixels is that of one large batch.
+        ignored; a mean over pixels is that of one large batch. So do the shares of several processes: their sums are
+        added up before the loss is taken of them.
         """
         model = self.predictor.model
         model.train()
         self.optimizer.zero_grad(set_to_none=True)
         targets = [batch.masks.to(self.device, non_blocking=True).long() for batch in batches]
         losses = []
-        for batch, target, share in zip(batches, targets, self._shares(targets), strict=True):
-            loss = self.loss(self.predictor.logits(batch.images), target) * share
-            self.scaler.scale(loss).backward()
+        shares = self._shares(targets)
+        for place, (batch, target, share) in enumerate(zip(batches, targets, shares, strict=True), start=1):
+            with nullcontext() if place == len(batches) else unsynced(model):
+                sums = self.loss.sums(self.predictor.logits(batch.images), target)
+                loss = self.loss.value(self.world.add(sums)) * share
+                # Gradients are averaged over the processes, and have to be added.
+                torch.autograd.backward(self.scaler.scale(loss * self.world.size))
             losses.append(loss.detach())
         if self.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -78,5 +87,6 @@ class TrainStep:
             return [1.0]
         ignored = self.loss.terms[0].ignore_index
         pixels = torch.stack([(target != ignored).sum() for target in targets])
+        pixels = self.world.total(pixels)
         shares = pixels / pixels.sum().clamp_min(1)
         return list(shares.unbind())

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.recipe import Recipe, recipe_json
+from segzoo.training.launch import refuse_launcher
 from segzoo.training.signals import StopRequest
 
 KILL = "SEGZOO_VERIFY_KILL_AT_STEP"
@@ -60,6 +61,7 @@ def verify_resume(recipe: Recipe, folder: Path, *, device: str, steps: int) -> l
         UsageFault: If there are too few steps.
         SegzooError: If a run fails by itself.
     """
+    refuse_launcher("verify-resume")
     if steps < 4:
         raise UsageFault(f"--steps {steps}: at least 4 are needed, to be killed between two checkpoints")
     kill = steps // 2 + 1

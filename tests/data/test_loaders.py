@@ -250,6 +250,16 @@ def test_evaluation_takes_each_sample_once(workers: int) -> None:
     assert sum(len(batch.masks) for batch in batches) == 7
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_processes_deal_out_an_evaluation(count: int) -> None:
+    """Each takes every third sample in batches of its own; one without a sample has no batch."""
+    source = make_source(count=count)
+    names = [sample.name for sample in source.splits["val"]]
+    for process in range(3):
+        loader = eval_loader(source, "val", image_size=None, batch_size=2, workers=0, process=process, processes=3)
+        assert [name for batch in loader for name in batch.names] == names[process::3]
+
+
 @dataclass(frozen=True)
 class Mixed:
     """A source of images of given sizes; each mask holds its number."""

@@ -68,8 +68,21 @@ def test_views_are_taken_in_turn() -> None:
 def test_in_order_meets_every_view_once() -> None:
     """Nothing is left out, and batches do not mix views."""
     plan = InOrder(5, 2, views=2)
-    batches = [plan.batches(step) for step in range(plan.total_steps)]
+    batches = [plan.shares(step) for step in range(plan.total_steps)]
     assert [len(batch) for batch in batches] == [plan.batches_per_step] * 6
     assert [batch[0] for batch in batches] == [
         [(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)], [(1, 0), (1, 1)], [(1, 2), (1, 3)], [(1, 4)],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_processes_share_every_batch(processes: int) -> None:
+    """Each sample of a batch is in one share, in order, and shares differ by one sample at most."""
+    plans = [Plan(23, 5, SEED, accumulate=2, process=process, processes=processes) for process in range(processes)]
+    for step in range(4):
+        shares = [plan.shares(step) for plan in plans]
+        for place, batch in enumerate(plans[0].batches(step)):
+            assert [key for own in shares for key in own[place]] == batch
+            sizes = [len(own[place]) for own in shares]
+            assert max(sizes) - min(sizes) <= 1
+    assert plans[-1].steps_per_epoch == Plan(23, 5, SEED, accumulate=2).steps_per_epoch

@@ -34,6 +34,13 @@ def test_workers_are_chosen(
     assert choose_workers(wanted, gpu=gpu) == chosen
 
 
+@pytest.mark.parametrize(("cores", "processes", "chosen"), [(16, 4, 3), (64, 2, 16), (2, 4, 0), (6, 4, 0)])
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, chosen: int) -> None:
+    """Each drives a GPU with one core of its part, and the rest of the part loads."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert choose_workers(None, gpu=True, processes=processes) == chosen
+
+
 @pytest.mark.parametrize("cores", [6, None])
 def test_workers_without_affinity(monkeypatch: pytest.MonkeyPatch, cores: int | None) -> None:
     """Where the system does not tell which cores the process may use, all of the machine count; else one does."""

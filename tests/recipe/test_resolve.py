@@ -285,7 +285,6 @@ def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["train.sync_batchnorm=true"], "train.sync_batchnorm"),
         (["eval.window=[64, 64]"], "eval.window"),
     ],
 )
@@ -318,8 +317,8 @@ def test_augmentation_suits_the_channels(zoo: Registry) -> None:
 def test_all_that_is_not_built_is_said_at_once(zoo: Registry) -> None:
     """One look at the message is enough."""
     with pytest.raises(NotAvailable) as caught:
-        resolve(zoo, "train.sync_batchnorm=true", "eval.window=[9, 9]")
-    for named in ("train.sync_batchnorm", "eval.window"):
+        resolve(zoo, "transfer.views=2", "eval.window=[9, 9]")
+    for named in ("transfer.views", "eval.window"):
         assert named in str(caught.value)
     assert str(caught.value).endswith("not available in this version")
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from segzoo.errors import DeviceError
-from segzoo.training.device import available_devices, choose_device, device_name, set_threads
+from segzoo.training.device import available_devices, choose_device, choose_own_device, device_name, set_threads
+from segzoo.training.launch import Launch
 
 
 @pytest.fixture
@@ -99,3 +100,29 @@ def test_threads_where_cores_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert set_threads(None) == torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("threads")
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a number each takes its part, at least one; a number is that of each process."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)))
+    assert [set_threads(None, processes=count) for count in (1, 2, 3, 8)] == [7, 3, 2, 1]
+    assert set_threads(3, processes=4) == 3
+
+
+def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the one of its number on its machine; on the CPU all have the same, and one alone takes what it is told."""
+    fake_gpus(monkeypatch, 2)
+    second = Launch(rank=3, size=4, local_rank=1, local_size=2)
+    assert choose_own_device("auto", second) == choose_own_device("cuda", second) == torch.device("cuda:1")
+    assert choose_own_device("cpu", second) == torch.device("cpu")
+    assert choose_own_device("cuda:0", Launch()) == torch.device("cuda:0")
+
+
+def test_processes_without_a_gpu_of_their_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More processes than GPUs, or one GPU by its number for all, is exit 3 with the numbers."""
+    fake_gpus(monkeypatch, 2)
+    with pytest.raises(DeviceError, match="4 processes cannot share 2 GPUs; start at most"):
+        choose_own_device("cuda", Launch(rank=0, size=4, local_rank=0, local_size=4))
+    with pytest.raises(DeviceError, match="'cuda:1' is one device for 2 processes; choose cuda or cpu"):
+        choose_own_device("cuda:1", Launch(rank=0, size=2, local_rank=0, local_size=2))

@@ -28,7 +28,6 @@ from segzoo.errors import (
     DataError,
     DeviceError,
     Interrupted,
-    NotAvailable,
     RecipeError,
     RunDirectoryError,
     TrainingError,
@@ -533,11 +532,11 @@ def test_missing_device_is_named(tmp_path: Path) -> None:
         finetune(small(), out=tmp_path / "run", device="cuda:99")
 
 
-def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a launcher the copies would overwrite each other: this version says that it cannot."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(NotAvailable, match="distributed training"):
-        finetune(small(), out=tmp_path / "run", device="cpu")
+def test_synchronised_batch_norms_of_one_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are ordinary ones, and the log says so."""
+    with caplog.at_level("INFO", logger="segzoo"):
+        finetune(small("train.sync_batchnorm=true", "train.max_steps=1"), out=tmp_path / "run", device="cpu")
+    assert "with one process a batch norm sees the whole batch" in caplog.text
 
 
 def test_resume_announces_another_thread_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.layers.norm_act import BatchNormAct2d
+from torch import nn
 
 import segzoo
 from segzoo.errors import UsageFault
@@ -17,7 +19,7 @@ from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training.device import choose_device
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
-from segzoo.training.session import build_parts
+from segzoo.training.session import build_parts, synchronise
 
 SMALL = (
     "data.size=[48,64]",
@@ -103,3 +105,18 @@ def test_a_dry_run_fetches_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     recipe = small("transfer.strategy=finetune", "model.weights=hf-hub:owner/name")
     assert check_run(resolve_recipe(recipe, default_registry())) > 1_000_000
+
+
+def test_synchronised_batch_norms_keep_what_is_in_them() -> None:
+    """Parameters, names and timm's activations stay, so that the network is the same."""
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(BatchNormAct2d(3))).eval()
+    image = torch.randn(2, 3, 4, 4)
+    before, parameters, names = model(image), list(model.parameters()), list(model.state_dict())
+
+    model = synchronise(model)
+
+    assert [isinstance(module, nn.SyncBatchNorm) for module in (model[0], model[1][0])] == [True, True]
+    assert all(kept is given for kept, given in zip(model.parameters(), parameters, strict=True))
+    assert list(model.state_dict()) == names
+    torch.testing.assert_close(model(image), before)
+    assert before.min() >= 0

@@ -61,6 +61,18 @@ def test_a_signal_that_other_code_caught_is_not_lost(signum: signal.Signals) -> 
     assert caught.value.exit_code == CODES[signum]
 
 
+def test_a_launcher_may_ask_twice() -> None:
+    """Where signals are passed on the second one is the same wish, as long as the run is patient."""
+    with stop_on_signals(StopRequest()) as request:
+        request.patient = request.repeated = True
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert request.signum == signal.SIGTERM
+        request.patient = False
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+
+
 @pytest.mark.parametrize("failing", [False, True])
 def test_handlers_are_put_back(failing: bool) -> None:
     """After the block, however it ends, signals do what they did before."""
