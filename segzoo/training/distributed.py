@@ -144,6 +144,9 @@ class World:
         device = next(model.parameters()).device
         with self._peers():
             replica = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        if device.type == "cpu":
+            # A function with annotations would have to have the classes themselves, not their names.
+            replica.register_comm_hook(None, lambda _, bucket: _average_in_order(bucket.buffer()))
         # Training does not look at the statistics of batch norms. The argument for this is called otherwise in newer
         # versions of torch.
         replica.broadcast_buffers = False
@@ -189,6 +192,19 @@ ALONE = World(Launch())
 def unsynced(model: nn.Module) -> AbstractContextManager[None]:
     """Return a context in which gradients pile up in this process, to be averaged by the next backward outside it."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def _average_in_order(mine: Tensor) -> torch.futures.Future[Tensor]:
+    """Average gradients over the processes, each in the order of their ranks.
+
+    In a ring the order of a sum depends on the place in the bucket, which changes after the first step: a run that is
+    resumed would not have the bits of one that was not stopped.
+    """
+    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, mine)
+    done: torch.futures.Future[Tensor] = torch.futures.Future()
+    done.set_result(torch.stack(parts).mean(0))
+    return done
 
 
 @contextmanager

@@ -100,37 +100,34 @@ def finetune(
         return Run(folder)
     stop = _stop_request()
     stop.repeated = launch.size > 1
-    with (
-        # Another process has nothing to save until it has met the first one.
-        stop_on_signals(stop) if launch.first else nullcontext(),
-        # Only the first process of a run writes.
-        open_run(folder, resolved, resume=resume, overwrite=overwrite)
-        if launch.first
-        else nullcontext(RunDirectory(folder)) as run,
-    ):
-        if resume and not run.contents():
-            logger.info("there is no run in %s to go on with; starting one", folder)
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-        from segzoo.training.device import choose_own_device
-        from segzoo.training.distributed import join
-        from segzoo.training.session import train_run
-
-        chosen = choose_own_device(device, launch)
-        with (
-            join(launch, chosen) as world,
-            nullcontext() if launch.first else stop_on_signals(stop),
-            _closing(run),
-        ):
-            train_run(
-                resolved,
-                run,
-                _new_record(resolved),
-                device=chosen,
-                overwrite=overwrite,
-                stop=stop,
-                world=world,
-            )
+    if launch.first:
+        with stop_on_signals(stop), open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
+            if resume and not run.contents():
+                logger.info("there is no run in %s to go on with; starting one", folder)
+            _train(resolved, run, launch, stop, device=device, overwrite=overwrite)
+    else:
+        # Only the first process writes, and this one has nothing to save until it has met it.
+        _train(resolved, RunDirectory(folder), launch, stop, device=device, overwrite=overwrite)
     return Run(folder)
+
+
+def _train(
+    recipe: Recipe, run: RunDirectory, launch: Launch, stop: StopRequest, *, device: str, overwrite: bool
+) -> None:
+    """Import torch, meet the other processes and train."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
+    from segzoo.training.device import choose_own_device
+    from segzoo.training.distributed import join
+    from segzoo.training.session import train_run
+
+    chosen = choose_own_device(device, launch)
+    with (
+        join(launch, chosen) as world,
+        nullcontext() if launch.first else stop_on_signals(stop),
+        _closing(run),
+    ):
+        record = _new_record(recipe)
+        train_run(recipe, run, record, device=chosen, overwrite=overwrite, stop=stop, world=world)
 
 
 @contextmanager

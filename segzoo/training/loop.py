@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
@@ -125,9 +125,7 @@ class Trainer:
             show_progress(
                 total=parts.total_steps, done=state.step, epochs=epochs, bar_wanted=self.world.first
             ) as display,
-            open_events(self.run.tensorboard, self.run.rows())
-            if self.world.first
-            else nullcontext(Events(None)) as events,
+            self._events() as events,
         ):
             if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
                 self._finish_epoch(display, events)
@@ -178,6 +176,9 @@ class Trainer:
             self._refuse_bad_loss()
         if state.step % CHECK_EVERY == 0 or parts.device.type == "cpu":  # where reading it waits for nothing
             self._shown_loss = self._watch.total / state.loss_steps
+
+    def _events(self) -> AbstractContextManager[Events]:
+        return open_events(self.run.tensorboard, self.run.rows()) if self.world.first else nullcontext(Events(None))
 
     def _keep_features(self) -> None:
         try:

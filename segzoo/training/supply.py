@@ -41,10 +41,7 @@ class Supply:
         """
         where = self._parts.recipe.transfer.cache
         if where != "none":
-            logger.info(
-                "computing the features of all samples once, to keep them %s",
-                "in memory" if where == "memory" else "on the disk",
-            )
+            logger.info("computing the features of all samples once; transfer.cache is %r", where)
             self._kept = FeatureCache(self._parts, folder if where == "disk" else None, should_stop)
 
     def training(self, start: int) -> Iterable[Trainable]:

@@ -5,7 +5,7 @@ Each line of stdin is a job, a JSON mapping:
     command    words after ``segzoo``
     processes  how many are started
     fault      ``[rank, place, what]``: what befalls a process right after a method's count-th call; the place is
-               ``<method of the trainer>:<count>``, and what is a signal's number or the text of an error
+               ``<method of the trainer or the world>:<count>``, and what is a signal's number or the text of an error
     figures    whether figures are drawn, which takes longer than a small run
 
 For each it prints a line, a JSON mapping with the ``codes`` and ``messages`` of the processes by rank. No launcher ends
@@ -23,12 +23,14 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import segzoo.training.session
 from segzoo.cli import main
 from segzoo.errors import DataError
+from segzoo.training.distributed import World
 from segzoo.training.loop import Trainer
 
 TIMEOUT_S = 60
@@ -37,10 +39,11 @@ TIMEOUT_S = 60
 def strike(place: str, what: int | str) -> None:
     """Let a fault befall this process right after a method's count-th call."""
     name, _, count = place.partition(":")
-    method = getattr(Trainer, name)
+    owner: Any = Trainer if hasattr(Trainer, name) else World
+    method = getattr(owner, name)
     left = int(count)
 
-    def struck(self: Trainer, *arguments: Any, **options: Any) -> Any:
+    def struck(self: Any, *arguments: Any, **options: Any) -> Any:
         nonlocal left
         result = method(self, *arguments, **options)
         left -= 1
@@ -50,7 +53,7 @@ def strike(place: str, what: int | str) -> None:
             raise DataError(str(what))
         return result
 
-    setattr(Trainer, name, struck)
+    setattr(owner, name, struck)
 
 
 def be_process(job: dict[str, Any], rank: int, port: int, messages: Path) -> None:
@@ -71,6 +74,8 @@ def be_process(job: dict[str, Any], rank: int, port: int, messages: Path) -> Non
         main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)

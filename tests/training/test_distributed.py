@@ -274,6 +274,22 @@ def test_a_signal_to_one_stops_all_and_others_may_go_on(launcher: Launcher, befo
     assert_close(launcher.train("through", 1), launcher.folder / "stopped")
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_resuming_with_as_many_changes_no_bit(launcher: Launcher, processes: int) -> None:
+    """Stopped within an epoch, before and after frozen layers thaw: the same weights, averages and metrics."""
+    changes = ("train.epochs=3", "train.ema_decay=0.5", "transfer.strategy=finetune", "transfer.unfreeze_encoder_at=2")
+    for step in (2, 5):
+        fault = [1, f"_train_step:{step}", int(signal.SIGTERM)]
+        assert launcher.run(f"stopped{step}", processes, *changes, fault=fault)["codes"] == [143] * processes
+    through = launcher.train("through", processes, *changes)
+    for step in (2, 5):
+        resumed = launcher.train(f"stopped{step}", processes, *changes)
+        states = [read_checkpoint(run / "checkpoints" / LAST) for run in (through, resumed)]
+        for part in ("model", "average"):
+            assert all(torch.equal(tensor, states[1][part][name]) for name, tensor in states[0][part].items())
+        assert rows(through) == rows(resumed)
+
+
 def test_a_signal_stops_a_validation_of_all(launcher: Launcher) -> None:
     """While the split is scored too, a signal to one process is heard by all."""
     stopped = launcher.run("stopped", 2, "eval.batch_size=2", fault=[1, "_count_seconds:1", int(signal.SIGINT)])
@@ -283,10 +299,10 @@ def test_a_signal_stops_a_validation_of_all(launcher: Launcher) -> None:
     assert_close(launcher.train("through", 1), launcher.folder / "stopped")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_when_one_dies_the_first_one_says_so(launcher: Launcher, workers: int) -> None:
-    """Killed in the second epoch: the other ends by itself, with the way out, and the checkpoint is whole."""
-    fault = [1, "_train_step:4", int(signal.SIGKILL)]
+@pytest.mark.parametrize(("place", "workers"), [("_train_step:4", 1), ("add:4", 0)])
+def test_when_one_dies_the_first_one_says_so(launcher: Launcher, place: str, workers: int) -> None:
+    """Killed between steps or within one: the other ends by itself, with the way out, and the checkpoint is whole."""
+    fault = [1, place, int(signal.SIGKILL)]
     result = launcher.run("dead", 2, f"train.workers={workers}", fault=fault)
     assert result["codes"] == [1, -signal.SIGKILL], result["messages"]
     (told,) = errors(result)[0]
