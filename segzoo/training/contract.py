@@ -73,9 +73,9 @@ def describe_batch(batch: Batch, normalise: Normalise, *, names: Sequence[str], 
 def find_traps(record: BatchRecord, expected: InputSpec) -> Iterator[str]:
     """Yield what is likely to be wrong with a batch, each with the way out.
 
-    Nothing here is refused: a picture may be black. But a batch whose brightest value is among the lowest sixteen levels
-    is hardly ever one of night, where a lamp or the noise of the sensor reaches further, and nearly always one of files
-    that hold 0 to 1 or 0 to 15.
+    Nothing here is refused: a picture may be black. But a batch whose brightest value is among the lowest sixteen
+    levels is hardly ever one of night, where a lamp or the noise of the sensor reaches further, and nearly always one
+    of files that hold 0 to 1 or 0 to 15.
     """
     mean, std = channel_statistics(expected, len(record.channels))
     if max(*mean, *std) > 1:
@@ -94,8 +94,8 @@ def find_traps(record: BatchRecord, expected: InputSpec) -> Iterator[str]:
         )
     elif brightest < DARK + SLACK:
         yield (
-            f"the first batch is almost black: no value is above {abs(round(brightest))} of 255. Files that hold 0 to 1 "
-            "or 0 to 15, or were divided by 255 before they were saved, are divided by 255 once more here. Save them "
+            f"the first batch is almost black: no value is above {abs(round(brightest))} of 255. Files that hold 0 to "
+            "1 or 0 to 15, or were divided by 255 before they were saved, are divided by 255 once more here. Save them "
             "scaled to 0 to 255; segzoo data check names them"
         )
     if record.labels is None:
