@@ -10,6 +10,8 @@ import typer
 from segzoo.cli.recipe import RecipeArgument, SetOption, read_recipe
 from segzoo.errors import UsageFault
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def lr_find(
     recipe: RecipeArgument,
@@ -23,6 +25,10 @@ def lr_find(
     """Train with a growing learning rate, draw the loss, and suggest optimizer.lr."""
     if not 0 < start < end:
         raise UsageFault(f"--start {start:g} must be above 0 and below --end {end:g}")
+    if out.suffix not in PICTURES:
+        raise UsageFault(f"--out {out}: the name of the picture must end in {' or '.join(PICTURES)}")
+    if not out.parent.is_dir():
+        raise UsageFault(f"--out {out}: there is no folder {out.parent}")
     resolved = read_recipe(recipe, set_)
     from segzoo.training.lr_find import draw_range_test, find_learning_rate
 

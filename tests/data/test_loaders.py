@@ -331,6 +331,20 @@ def test_faults_arrive_in_words(tmp_path: Path, workers: int) -> None:
         load(source, make_transform(), workers=workers)
 
 
+def test_the_first_batch_is_that_of_the_first_step() -> None:
+    """What is looked at before a run is to the byte what the loader gives first."""
+    source, transform = make_source(), make_transform("HorizontalFlip")
+    expected = load(source, transform, stop=1)[0]
+
+    found = try_first_batch(
+        source, "train", transform, Plan(len(source.splits["train"]), len(expected.names), SEED), seed=SEED
+    )
+
+    assert found.names == expected.names
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.masks, expected.masks)
+
+
 def test_the_first_batch_is_tried_before_a_run() -> None:
     """A crop larger than the image and sizes that differ are told without a step; a batch that is fine says nothing."""
 

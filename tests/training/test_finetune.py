@@ -42,6 +42,7 @@ from segzoo.training.evaluation import Predictor
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
 from segzoo.training.rundir import RunDirectory
+from segzoo.training.signals import StopRequest
 
 SMALL = (
     "data.size=[48,64]",
@@ -681,3 +682,21 @@ def test_model_file_holds_every_tensor(tmp_path: Path) -> None:
     run = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
     model: nn.Module = segzoo.create_model("fast_scnn", num_classes=5)
     assert set(load_file(run.model / "model.safetensors")) == set(model.state_dict())
+
+
+def test_waiting_of_a_stopped_epoch_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint inside an epoch holds how long it waited, and the line of the resumed epoch adds up."""
+    with monkeypatch.context() as patched:
+        patched.setattr(StopRequest, "after_step", lambda self: setattr(self, "signum", signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
+    checkpoints = tmp_path / "run/checkpoints"
+    saved = read_checkpoint(checkpoints / "last.pt")
+    assert 0 < saved["state"]["epoch_wait"] <= saved["state"]["epoch_seconds"]
+    saved["state"].update(epoch_wait=3e6, epoch_seconds=4e6)
+    save_checkpoint(checkpoints, saved, best=False)
+
+    (row,) = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu", resume=True).metrics
+
+    assert row["data_wait"] == 0.75
+    assert row["seconds"] > 4e6

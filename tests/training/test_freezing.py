@@ -28,6 +28,18 @@ class Small(nn.Module):
         return logits
 
 
+@pytest.mark.parametrize(("transfer", "epochs"), [(FINETUNE, 2), (FROZEN, 5)])
+def test_summary_counts_tensors_and_epochs(transfer: TransferSection, epochs: int) -> None:
+    """After five epochs it tells the parts, their tensors of both kinds, and the epochs that left them as they were."""
+    assert Freezer(Small(), transfer).summary(5) == (("encoder",), 4, 3, epochs)
+
+
+@pytest.mark.parametrize(("transfer", "epochs"), [(TransferSection(), 5), (FROZEN, 0)])
+def test_nothing_frozen_has_no_summary(transfer: TransferSection, epochs: int) -> None:
+    """Neither a run that trains everything nor one without an epoch was audited."""
+    assert Freezer(Small(), transfer).summary(epochs) is None
+
+
 @pytest.mark.parametrize(
     ("transfer", "frozen"),
     [

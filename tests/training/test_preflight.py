@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from segzoo.build import create_model
 from segzoo.errors import UsageFault
-from segzoo.training.preflight import Refusal, check_batch_norm, find_refusal
+from segzoo.recipe import load_recipe
+from segzoo.training.preflight import Refusal, check_batch_norm, find_refusal, warn_of_random_features
 
 
 class Narrow(nn.Module):
@@ -110,3 +111,26 @@ def test_segnet_trains_on_one_small_image() -> None:
 
     model.train()(torch.rand(1, 3, 64, 64)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (
+            ("transfer.strategy=frozen_encoder",),
+            "transfer.strategy 'frozen_encoder' freezes an encoder of random weights",
+        ),
+        (("transfer.strategy=finetune", "transfer.unfreeze_encoder_at=2"), "transfer.unfreeze_encoder_at 2 freezes"),
+        (("transfer.strategy=finetune", "transfer.unfreeze_encoder_at=1"), None),
+        (("transfer.strategy=scratch",), None),
+        (("transfer.strategy=frozen_encoder", "model.weights=imagenet"), None),
+    ],
+)
+def test_frozen_random_features_are_told(
+    caplog: pytest.LogCaptureFixture, changes: tuple[str, ...], named: str | None
+) -> None:
+    """A warning names the key that freezes; pretrained weights and encoders that train have none."""
+    warn_of_random_features(load_recipe("quickstart", ("model.weights=null", *changes)))
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * (named is not None)
+    assert (named or "") in caplog.text

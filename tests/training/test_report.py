@@ -249,6 +249,22 @@ def test_the_environment_is_told(run: Path) -> None:
         assert fact in text
 
 
+def test_checks_are_shown(run: Path) -> None:
+    """What is known of the first batch and of frozen parts has rows; where neither is recorded there is no section."""
+    assert "Checks" not in text_of(page_of(run))
+    channel = {"mean": -0.5, "std": 1.25, "min": -2.0, "max": 2.5}
+    batch = {"images": 4, "size": [32, 48], "channels": [channel], "labels": [0, 2], "classes": ["a", "c"]}
+    passes = {"images": 21, "equal": True, "largest_difference": 0.0}
+    audit = {"parts": ["encoder"], "parameters": 62, "buffers": 60, "epochs": 3, "unchanged": True, "passes": passes}
+    write_run(run, first_batch={**batch, "known_classes": 3, "ignored": 0.125}, audit=audit)
+
+    text = text_of(page_of(run))
+
+    assert "first labels\n0 to 2, 2 of 3 classes, 12.5% ignored\n" in text
+    assert "frozen encoder\n62 parameters and 60 buffers, unchanged; epochs audited: 3\n" in text
+    assert "two evaluation passes\nlogits equal to the bit; images scored: 21\n" in text
+
+
 def test_epochs_are_a_table(run: Path) -> None:
     """Every epoch has a line; what was not measured is a dash."""
     text = text_of(page_of(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 import segzoo
-from segzoo.errors import UsageFault
+from segzoo.errors import Interrupted, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training.device import choose_device
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
+from segzoo.training.loop import Trainer
 from segzoo.training.session import build_parts, synchronise
 
 SMALL = (
@@ -97,6 +99,37 @@ def test_a_run_whose_weights_are_damaged_is_told_and_nothing_is_written(first: R
     with pytest.raises(UsageFault, match=r"model\.safetensors is damaged"):
         finetune(starting_from(Run(damaged.parent)), out=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("transfer", ["scratch", "frozen_encoder"])
+def test_a_late_signal_ends_the_run_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals, transfer: str
+) -> None:
+    """One that comes when the last step is done leaves a run that goes on: what is missing is drawn then."""
+    changes = ("model.name=unet_resnet18", "model.weights=null", f"transfer.strategy={transfer}")
+    train = Trainer.train
+
+    def train_and_be_told(self: Trainer) -> None:
+        train(self)
+        signal.raise_signal(signum)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train", train_and_be_told)
+        with pytest.raises(Interrupted, match=r"after step 1; the state is saved, go on with: .* --resume$") as caught:
+            finetune(small(*changes), out=tmp_path / "run", device="cpu")
+    assert caught.value.exit_code == 128 + signum
+    record = Run(tmp_path / "run").record
+    assert record is not None
+    assert (record.status, record.error) == ("interrupted", None)
+
+    run = finetune(small(*changes), out=tmp_path / "run", device="cpu", resume=True)
+
+    assert run.record is not None
+    assert run.record.status == "finished"
+    assert (run.record.audit is not None) == (transfer == "frozen_encoder")
+    assert run.samples.exists()
+    assert len(run.metrics) == 1
 
 
 def test_a_dry_run_fetches_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
