@@ -173,7 +173,9 @@ def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
 
 def _has_checkpoint(folder: Path) -> bool:
     """Say whether a run can go on from there; the best weights alone are no state of a run."""
-    return any(path.name != "best.pt" for path in RunDirectory(folder).checkpoints.glob("*.pt"))
+    with suppress(PermissionError):  # told when the directory is opened
+        return any(path.name != "best.pt" for path in RunDirectory(folder).checkpoints.glob("*.pt"))
+    return False
 
 
 def _finish(run: RunDirectory) -> None:

@@ -168,6 +168,23 @@ def test_read_only_folder_is_refused(read_only: Path, name: str, resume: bool) -
     assert list(read_only.iterdir()) == []
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_folder_that_may_not_be_entered_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """Exit 2 where nobody can tell whether there is a run."""
+    locked, status = tmp_path / "locked", Path.stat
+
+    def deny(path: Path, **options: bool) -> os.stat_result:
+        if locked in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return status(path, **options)
+
+    monkeypatch.setattr(Path, "stat", deny)
+    with pytest.raises(RunDirectoryError, match="cannot be made or written to: Permission denied; choose another"):
+        finetune(load_recipe("quickstart", SMALL), out=locked / "run", device="cpu", resume=resume)
+
+
 def test_run_that_became_read_only_is_refused(tmp_path: Path, runs: Any) -> None:
     """What lies on a disk that is now read-only is not resumed, and stays as it is."""
     folder = tmp_path / "disk"

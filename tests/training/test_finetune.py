@@ -424,6 +424,7 @@ def test_signals_after_the_last_step_are_obeyed(tmp_path: Path, monkeypatch: pyt
     )
     for owner, name, asking in stops:
         with monkeypatch.context() as patch:
+            patch.setattr(session, "draw_figures", lambda trainer, run: pytest.fail("it went on"))
             patch.setattr(owner, name, asking)
             with pytest.raises(Interrupted) as caught:
                 finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
