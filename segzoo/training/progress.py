@@ -44,13 +44,13 @@ class Display:
         self._epochs = epochs
         self._task = bar.add_task("", total=total, completed=done) if bar else None
         self._mean_iou: float | None = None
+        self._pace = Pace(None, 0.0, 0.0)
 
     def advance(self, pace: Pace) -> None:
         """Count one step, after which the epoch goes like this."""
         if self._bar is not None and self._task is not None:
-            scores = f"loss {_number(pace.loss)} mIoU {_number(self._mean_iou)}"
-            speed = f"{pace.images_per_second:.1f} images/s wait {pace.data_wait:.0%}"  # short: 80 columns hold it all
-            self._bar.update(self._task, advance=1, description=f"{scores} {speed}")
+            self._pace = pace
+            self._bar.update(self._task, advance=1, description=self._describe())
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Report an epoch's line of ``metrics.jsonl``."""
@@ -60,9 +60,16 @@ class Display:
             self._mean_iou = row["mean_iou"]
         parts += [f"{row['images_per_second']:.1f} images/s", f"data wait {row['data_wait']:.0%}"]
         if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=self._describe())
             self._bar.console.print("  ".join(parts), highlight=False)
         else:
             logger.info("%s", "  ".join(parts))
+
+    def _describe(self) -> str:
+        """Return what stands beside the bar, short enough for 80 columns."""
+        loss, images_per_second, data_wait = self._pace
+        scores = f"loss {_number(loss)} mIoU {_number(self._mean_iou)}"
+        return f"{scores} {images_per_second:.1f} images/s wait {data_wait:.0%}"
 
 
 @contextmanager

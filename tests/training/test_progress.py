@@ -80,10 +80,11 @@ def test_bar_tells_how_it_goes(monkeypatch: pytest.MonkeyPatch, columns: str) ->
         display.epoch(row(99, mean_iou=0.75))
         display.epoch(row(100, mean_iou=None, val_loss=None))
         display.advance(Pace(0.54321, 1234.5, 0.256))
+        display.epoch(row(101, mean_iou=0.875))
 
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     assert re.search(
-        r"3992/4000 loss 0\.5432 mIoU 0\.7500 1234\.5 images/s wait 26% ETA [-\d]:[-\d]{2}:[-\d]{2}", shown
+        r"3992/4000 loss 0\.5432 mIoU 0\.8750 1234\.5 images/s wait 26% ETA [-\d]:[-\d]{2}:[-\d]{2}", shown
     )
 
 

@@ -14,7 +14,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 import segzoo
-from segzoo.errors import Interrupted, UsageFault
+from segzoo.errors import DataError, Interrupted, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training.device import choose_device
@@ -99,6 +99,26 @@ def test_a_run_whose_weights_are_damaged_is_told_and_nothing_is_written(first: R
     with pytest.raises(UsageFault, match=r"model\.safetensors is damaged"):
         finetune(starting_from(Run(damaged.parent)), out=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_first_batch_of_night_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """What augmentation leaves is what is looked at: darkened to nothing, it is warned of, and still trained on."""
+    darken = {"name": "RandomBrightnessContrast", "brightness_limit": [-1, -1], "contrast_limit": [0, 0], "p": 1}
+
+    parts, _ = build_parts(
+        resolve_recipe(small(f"augment={json.dumps([darken])}"), default_registry()), choose_device("cpu")
+    )
+
+    assert "the first batch is almost black: no value is above 0 of 255" in caplog.text
+    assert {channel.max for channel in parts.first_batch.channels} == {-2.1179, -2.03571, -1.80444}
+
+
+def test_labels_that_augmentation_invents_are_refused(tmp_path: Path) -> None:
+    """They end the run before it begins, and leave no directory."""
+    shift = {"name": "Affine", "translate_percent": [0.5, 0.5], "fill_mask": 77, "p": 1}
+    with pytest.raises(DataError, match=r"holds the labels 77 after augmentation; the classes are 0 to 4"):
+        finetune(small(f"augment={json.dumps([shift])}"), out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
