@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from segzoo.errors import RecipeError
 from segzoo.recipe.schema import TransferSection
 from segzoo.transfer import Cut, CutBeforeHead, CutBehindTap
+
+logger = logging.getLogger(__name__)
 
 
 def build_cut(model: nn.Module, transfer: TransferSection) -> Cut | None:
@@ -63,3 +68,19 @@ def renew(model: nn.Module, cut: Cut, before: dict[str, Tensor]) -> None:
         for name, tensor in model.state_dict().items():
             if name.startswith(new):
                 tensor.copy_(before[name])
+
+
+def warn_of_random_parts(cut: Cut, random: Sequence[str]) -> None:
+    """Warn where what gives the features has random weights, as a decoder has whose weights hold an encoder alone.
+
+    Args:
+        cut: The model in two halves.
+        random: Names of the tensors that the weights did not hold.
+    """
+    parts = [part for part in cut.frozen if any(name.startswith(f"{part}.") for name in random)]
+    if parts:
+        logger.warning(
+            "the %s gives the features and stays at random weights: nothing in model.weights is for it. With strategy "
+            "'feature_hook' set transfer.tap to 'encoder', or name weights of the whole model",
+            " and the ".join(parts),
+        )

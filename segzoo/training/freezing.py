@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.errors import TrainingError
+from segzoo.recipe.consistency import FEATURE_STRATEGIES
 from segzoo.recipe.schema import TransferSection
 from segzoo.transfer import Cut, freeze, unfreeze
 
@@ -21,7 +22,7 @@ def frozen_parts(transfer: TransferSection, epoch: int, cut: Cut | None = None) 
     """Return the parts of the model that an epoch, from 1, leaves as they are."""
     if cut is not None:
         return cut.frozen
-    if transfer.strategy == "frozen_encoder":
+    if transfer.strategy in ("frozen_encoder", *FEATURE_STRATEGIES):
         return ("encoder",)
     if transfer.unfreeze_encoder_at is not None and epoch < transfer.unfreeze_encoder_at:
         return ("encoder",)

@@ -41,7 +41,7 @@ from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Predictor, Stopped
 from segzoo.training.events import add_pictures
-from segzoo.training.features import build_cut, check_cut, renew
+from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
 from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
 from segzoo.training.optimizers import build_optimizer
@@ -277,6 +277,7 @@ def _build_model(
     logger.info("%s", loaded.summary())
     if cut is not None:
         renew(model, cut, before)
+        warn_of_random_parts(cut, loaded.reinitialised)
     return model, loaded.source
 
 

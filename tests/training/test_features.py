@@ -15,8 +15,9 @@ from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
 from segzoo.recipe.schema import TransferSection
 from segzoo.training.checkpoint import read_checkpoint
-from segzoo.training.features import build_cut
+from segzoo.training.features import build_cut, warn_of_random_parts
 from segzoo.training.finetune import Run, finetune
+from segzoo.transfer import CutBehindTap
 
 SMALL = (
     "model.name=unet_resnet18",
@@ -158,3 +159,14 @@ def test_model_without_decoder_is_tapped_at_its_encoder() -> None:
     assert cut.frozen == ("encoder",)
     with pytest.raises(RecipeError, match="Module has none; set it to 'encoder'"):
         build_cut(model, TransferSection(strategy="feature_hook", tap="decoder"))
+
+
+def test_frozen_random_weights_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Weights of an encoder alone leave a frozen decoder at random, which is worth a word; behind the tap it is not."""
+    model = nn.Module()
+    model.encoder, model.decoder, model.head = nn.Identity(), nn.Identity(), nn.Identity()
+    random = ["decoder.0.weight", "head.weight"]
+    warn_of_random_parts(CutBehindTap(model, "encoder"), random)
+    assert not caplog.records
+    warn_of_random_parts(CutBehindTap(model, "decoder"), random)
+    assert "the decoder gives the features and stays at random weights" in caplog.text
