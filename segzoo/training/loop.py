@@ -7,12 +7,10 @@ resumed run needs is therefore the model, the optimizer and a few counters.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
@@ -33,30 +31,11 @@ from segzoo.training.progress import Display, Pace, show_progress
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.signals import StopRequest
+from segzoo.training.state import State
 from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled
 from segzoo.training.supply import Supply
 from segzoo.training.watch import CHECK_EVERY, LossWatch, weights_are_finite
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass
-class State:
-    """What changes from step to step, beside the model and the optimizer."""
-
-    step: int = 0
-    epochs_done: int = 0
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    epoch_images: int = 0
-    epoch_seconds: float = 0.0
-    epoch_wait: float = 0.0
-    """Seconds of ``epoch_seconds`` in which nothing was done but wait for the next batch."""
-    best: dict[str, Any] | None = None
-    train_seconds: float = 0.0
-    history: list[dict[str, float | None]] = field(default_factory=list)
-    """``mean_iou`` and ``val_loss`` of every validation."""
 
 
 class Trainer:

@@ -18,10 +18,10 @@ from segzoo.data.draws import derive_seed
 from segzoo.errors import DataError, RecipeError, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, resolve_recipe
+from segzoo.training.building import build_parts
 from segzoo.training.device import choose_device
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
-from segzoo.training.session import build_parts
 from segzoo.weights.transfer import adapt_first_conv
 
 SIZE = (40, 56)

@@ -35,7 +35,7 @@ from segzoo.errors import (
 )
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
-from segzoo.training import session
+from segzoo.training import building
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
 from segzoo.training.evaluation import Predictor
@@ -606,9 +606,9 @@ def test_resume_without_a_checkpoint_starts_from_the_weights(
 ) -> None:
     """The run begins again, so its weights are needed once more."""
     loaded: list[str] = []
-    load = session.load_pretrained
+    load = building.load_pretrained
     monkeypatch.setattr(
-        session, "load_pretrained", lambda *given, **named: loaded.append(given[2]) or load(*given, **named)
+        building, "load_pretrained", lambda *given, **named: loaded.append(given[2]) or load(*given, **named)
     )
 
     finetune(without_checkpoint, out=tmp_path / "run", device="cpu", resume=True)

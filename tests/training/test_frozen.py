@@ -13,12 +13,12 @@ from segzoo.errors import TrainingError
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
 from segzoo.training import session
+from segzoo.training.building import build_parts
 from segzoo.training.checkpoint import read_checkpoint
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.freezing import Freezer
 from segzoo.training.loop import Trainer
 from segzoo.training.parts import Parts
-from segzoo.training.session import build_parts
 
 SMALL = (
     "data.size=[64,64]",

@@ -1,0 +1,247 @@
+"""From a recipe to all that a run is made of; whatever can be refused is refused here."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from segzoo.build import build_from_spec
+from segzoo.data.draws import derive_seed
+from segzoo.data.formats.files import after_scan
+from segzoo.data.loaders import try_first_batch
+from segzoo.data.normalise import Normalise, channel_statistics
+from segzoo.data.plan import Plan
+from segzoo.data.processes import choose_workers
+from segzoo.data.scan import ScanReport, scan
+from segzoo.data.source import Source, open_source
+from segzoo.data.transforms import build_augmentation
+from segzoo.errors import DataError, RecipeError
+from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
+from segzoo.plugins import get_spec
+from segzoo.pretrained import Identity
+from segzoo.recipe import Recipe
+from segzoo.recipe.data import FolderData
+from segzoo.recipe.schema import CrossEntropy
+from segzoo.registry import validate_params
+from segzoo.spec import ModelSpec
+from segzoo.training.average import WeightAverage
+from segzoo.training.contract import check_first_batch
+from segzoo.training.distributed import ALONE, World
+from segzoo.training.evaluation import Predictor
+from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
+from segzoo.training.optimizers import build_optimizer
+from segzoo.training.parts import Parts
+from segzoo.training.preflight import check_batch_norm, warn_of_random_features
+from segzoo.training.rundir import RunRecord
+from segzoo.weights import load_pretrained
+
+logger = logging.getLogger(__name__)
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def build_parts(
+    recipe: Recipe, device: torch.device, *, resumed: RunRecord | None = None, world: World = ALONE
+) -> tuple[Parts, ScanReport]:
+    """Open and scan the data, then build all that a run is made of; whatever can be refused is refused here.
+
+    Args:
+        recipe: The resolved recipe.
+        device: Where it is trained.
+        resumed: The record of a run whose checkpoint will replace the weights, so that none are loaded.
+        world: The processes of the run.
+    """
+    spec = get_spec(recipe.model.name)
+    params = validate_params(spec, recipe.model.params)
+    spec = spec.refined(params)
+    check_sync_batchnorm(recipe, device, world)
+    with world.in_turn():
+        source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
+    transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
+    class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
+    _check_class_weights(class_weights, source)
+    splits = list(dict.fromkeys(("train", recipe.eval.split)))
+    with world.in_turn():
+        report = scan(source, splits, num_classes=len(source.classes))
+    source = after_scan(source)
+    _check_classes_occur(recipe, source, report)
+    train = recipe.train
+    plan = Plan(
+        len(source.splits["train"]),
+        train.batch_size,
+        train.seed,
+        train.accumulate,
+        views=_views(recipe),
+        process=world.rank,
+        processes=world.size,
+    )
+    _check_share(plan)
+    batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
+    with world.in_turn():
+        model, pretrained = _build_model(recipe, spec, params, source, resumed)
+    if min(map(len, plan.shares(0))) == 1 and not (train.sync_batchnorm and world.size > 1):
+        size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
+        check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
+    if train.sync_batchnorm and world.size > 1:
+        model = synchronise(model)
+    warn_of_random_features(recipe)
+    normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
+    names = [entry.name for entry in source.classes]
+    first_batch = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=source.ignore_index)
+    _configure(recipe, device)
+    layout = torch.channels_last if train.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
+    normalise = normalise.to(device)
+    predictor = _predictor(model, normalise, recipe, device)
+    if predictor.cut is not None:
+        check_cut(predictor.cut, predictor.prepare(batch.images[:1]))
+    parts = Parts(
+        recipe=recipe,
+        spec=spec,
+        source=source,
+        fingerprint=report.fingerprint,
+        first_batch=first_batch,
+        model=model,
+        pretrained=pretrained,
+        loss=_build_loss(recipe, source, report).to(device),
+        optimizer=build_optimizer(
+            model,
+            recipe.optimizer,
+            encoder_scale=recipe.transfer.encoder_lr_scale,
+            layer_decay=recipe.transfer.layer_decay,
+            fused=device.type == "cuda",
+        ),
+        scaler=torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
+        average=average,
+        cut=predictor.cut,
+        predictor=predictor,
+        scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
+        transform=transform,
+        plan=plan,
+        workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu", processes=world.local_size),
+        device=device,
+    )
+    return parts, report
+
+
+def _build_model(
+    recipe: Recipe, spec: ModelSpec, params: BaseModel, source: Source, resumed: RunRecord | None
+) -> tuple[nn.Module, str | None]:
+    """Return the model, and where its weights come from or came from; None where they are random."""
+    torch.manual_seed(derive_seed(recipe.train.seed, "init"))
+    model = build_from_spec(spec, params, num_classes=len(source.classes), in_channels=recipe.model.in_channels)
+    if recipe.model.weights is None:
+        return model, None
+    if resumed is not None:
+        return model, resumed.weights
+    identity = Identity(recipe.model.name, spec, params, recipe.model.in_channels)
+    names = [entry.name for entry in source.classes]
+    cut = build_cut(model, recipe.transfer)
+    before = copy.deepcopy(model.state_dict()) if cut is not None else {}
+    loaded = load_pretrained(model, identity, recipe.model.weights, classes=names)
+    logger.info("%s", loaded.summary())
+    if cut is not None:
+        renew(model, cut, before)
+        warn_of_random_parts(cut, loaded.reinitialised)
+    return model, loaded.source
+
+
+def _views(recipe: Recipe) -> int | None:
+    """Return how many augmentations of a sample there are: without any, all epochs see the same one."""
+    return recipe.transfer.views or (1 if recipe.transfer.cache != "none" else None)
+
+
+def synchronise(model: nn.Module) -> nn.Module:
+    """Return the model with batch norms that see the batch of all processes; names of tensors stay."""
+    # Not torch's function, which would drop the activations inside timm's batch norms.
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+    synchronised: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return synchronised
+
+
+def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
+    if recipe.train.compile:
+        model.compile()  # in place, so that names of tensors stay
+    return Predictor(
+        model,
+        normalise,
+        device=device,
+        dtype=AUTOCAST[recipe.train.precision],
+        channels_last=recipe.train.channels_last,
+        cut=build_cut(model, recipe.transfer),
+    )
+
+
+def _configure(recipe: Recipe, device: torch.device) -> None:
+    torch.use_deterministic_algorithms(recipe.train.deterministic, warn_only=True)
+    if device.type == "cuda":
+        # With sizes that do not change, trying the kernels out once pays; the choice may differ from run to run.
+        torch.backends.cudnn.benchmark = not recipe.train.deterministic and recipe.data.image_size is not None
+
+
+def _check_class_weights(weights: Sequence[object], source: Source) -> None:
+    for given in weights:
+        if isinstance(given, tuple) and len(given) != len(source.classes):
+            raise RecipeError(f"class_weights has {len(given)} numbers, but the data has {len(source.classes)} classes")
+
+
+def _check_classes_occur(recipe: Recipe, source: Source, report: ScanReport) -> None:
+    """Warn of classes that no training mask holds, and refuse data with a single class: it teaches nothing."""
+    pixels, ignored = report.class_pixels["train"], report.ignored_pixels["train"]
+    absent = [entry.name for entry, count in zip(source.classes, pixels, strict=True) if not count]
+    if not absent:
+        return
+    hint = f"; {ignored:,} pixels hold the ignored label {source.ignore_index}" if ignored else ""
+    told = f"no training mask holds {', '.join(map(repr, absent))}{hint}"
+    if len(absent) < len(source.classes) - 1:
+        logger.warning("%s", told)
+        return
+    binary = isinstance(recipe.data, FolderData) and recipe.data.mask_mode != "binary" and len(source.classes) == 2
+    raise DataError(told + (". For masks of 0 and 255 set data.mask_mode to 'binary'" if binary else ""))
+
+
+def _build_loss(recipe: Recipe, source: Source, report: ScanReport) -> WeightedSum:
+    weights: list[Sequence[float] | None] = []
+    for term in recipe.loss:
+        match term.class_weights if isinstance(term, CrossEntropy) else None:
+            case "median_frequency":
+                weights.append(median_frequency_weights(report.class_pixels["train"], report.class_presence["train"]))
+            case "enet":
+                weights.append(enet_weights(report.class_pixels["train"]))
+            case given:
+                weights.append(given)
+    return build_loss(recipe.loss, ignore_index=source.ignore_index, class_weights=weights)
+
+
+def check_sync_batchnorm(recipe: Recipe, device: torch.device, world: World) -> None:
+    """Refuse synchronised batch norms where there are none, and say where they are ordinary ones.
+
+    Raises:
+        RecipeError: If several processes train on a device other than GPUs.
+    """
+    if not recipe.train.sync_batchnorm:
+        return
+    if world.size == 1:
+        logger.info("train.sync_batchnorm: with one process a batch norm sees the whole batch as it is")
+    elif device.type != "cuda":
+        raise RecipeError(
+            f"train.sync_batchnorm true: SyncBatchNorm needs GPUs, but {world.size} processes train on {device.type}; "
+            "set it to false, or train in one process"
+        )
+
+
+def _check_share(plan: Plan) -> None:
+    """Refuse a batch, such as the only one of a small split, in which a process would have no sample."""
+    smallest = min(map(len, plan.batches(0)))
+    if smallest < plan.processes:
+        raise RecipeError(
+            f"the {plan.num_samples} training samples make a batch of {smallest}, of which {plan.processes} processes "
+            "cannot all have a share; start fewer processes, or change train.batch_size"
+        )
