@@ -35,7 +35,7 @@ from segzoo.errors import (
 )
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
-from segzoo.training import building
+from segzoo.training import building, session
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
 from segzoo.training.evaluation import Predictor
