@@ -117,6 +117,14 @@ def _line(path: str, problem: ErrorDetails, section: type[BaseModel] | None) -> 
             return _choice(f"{path}.{tag}", context["tag"], context["expected_tags"])
         case "value_error":
             reason = str(context["error"])
+        case "too_short":
+            reason = f"expected at least {context['min_length']} items, got {context['actual_length']}"
+        case "too_long":
+            reason = f"expected at most {context['max_length']} items, got {context['actual_length']}"
+        case "tuple_type":
+            reason = "expected a list in brackets, such as [256, 256]"
+        case "string_pattern_mismatch":
+            reason = f"expected text of the form {context['pattern']}"
         case _:
             reason = problem["msg"][0].lower() + problem["msg"][1:]
     # A section whose keys clash is not repeated; the reason names the keys.

@@ -271,7 +271,7 @@ class Registry:
             )
         return MissingDistribution(
             f"no model {name!r}: the distribution {distribution!r} is not installed{hint}; "
-            f"install it with: pip install {distribution}"
+            f"install it with: pip install {distribution} (your own: pip install --editable FOLDER)"
         )
 
     def _warn_if_deprecated(self, entry: Entry) -> None:

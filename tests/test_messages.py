@@ -87,7 +87,7 @@ def told(model: type[BaseModel], data: Any, *, under: str = "") -> str:
         ({"weights": "evn"}, "weights = \"evn\": expected 'even'. Did you mean 'even'?"),
         ({"weights": [1, -2]}, "weights.1 = -2: input should be greater than or equal to 0"),
         ({"title": "clash"}, "a clash is not allowed"),
-        ({"leaves": [{}]}, "leaves = [{}]: tuple should have at least 2 items after validation, not 1"),
+        ({"leaves": [{}]}, "leaves = [{}]: expected at least 2 items, got 1"),
         ({"leaves": [{"width": "1"}]}, 'leaves.0.width = "1": input should be a valid integer'),
         ({"leaves": [{}, {"widht": 1}]}, "leaves.1.widht = 1: unknown key. Did you mean 'width'?"),
         ({"leaves": [{}, {"kind": "sqare"}]}, "leaves.1.kind = \"sqare\": expected 'round', 'square'. Did you mean 's"),

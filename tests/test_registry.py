@@ -150,7 +150,7 @@ def test_unknown_distribution_says_what_to_install(zoo: Registry) -> None:
         zoo.resolve("no-such-seg/model")
     assert str(caught.value) == (
         "no model 'no-such-seg/model': the distribution 'no-such-seg' is not installed; "
-        "install it with: pip install no-such-seg"
+        "install it with: pip install no-such-seg (your own: pip install --editable FOLDER)"
     )
 
 

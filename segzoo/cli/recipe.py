@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,8 @@ def cp(
         raise UsageFault(f"{path} exists; choose another name, or pass --overwrite")
     if not path.parent.is_dir():
         raise UsageFault(f"the folder {path.parent} does not exist")
-    write_atomic(path, source.read_bytes())
+    # The address of the schema is relative to where the recipe was.
+    write_atomic(path, re.sub(rb'\n *"\$schema": "\.[^"]*",', b"", source.read_bytes(), count=1))
     typer.echo(path)
 
 

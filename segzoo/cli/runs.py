@@ -16,12 +16,15 @@ def runs(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of runs.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Compare the runs in a folder: score, size, speed and time of each."""
+    """Compare the runs in a folder: score, size, speed and time of each.
+
+    `segzoo finetune RUN/recipe.json --out RUN --resume` goes on with one that was interrupted, killed or failed.
+    """
     rows = compare_runs(find_runs(folder))
     if as_json:
         print_rows(rows)
         return
-    header = ("run", "model", "status", "mIoU", "epoch", "parameters", "images/s", "time", "device")
+    header = ("run", "model", "status", "mIoU", "best", "epochs", "parameters", "images/s", "time", "device")
     print_table(header, [_cells(row) for row in rows])
 
 
@@ -31,7 +34,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["model"] or UNKNOWN,
         row["status"],
         percent(row["mean_iou"]),
-        f"{count(row['best_epoch'])} of {row['epochs']}",
+        count(row["best_epoch"]),
+        f"{row['epochs']} of {count(row['planned_epochs'])}",
         count(row["parameters"]),
         decimal(row["images_per_second"], 1),
         duration(row["seconds"]),

@@ -19,8 +19,8 @@ from segzoo.errors import DataError
 from segzoo.files import sha256_bytes, sha256_file
 
 BINARY = (
-    "it holds nothing but 0 and 255, as a black-and-white mask does: mask_mode 'binary' of the format folder reads 255 "
-    "as label 1, and data.ignore_labels [255] says that it is to be ignored"
+    "a black-and-white mask of 0 and 255: for two classes set data.mask_mode to 'binary', which reads 255 as label 1; "
+    "where 255 means ignored, add it to data.ignore_labels"
 )
 
 Watch = Callable[[str, int], Callable[[], None]]

@@ -175,7 +175,9 @@ def refuse_empty(splits: Mapping[str, Sequence[Sample]], where: str) -> None:
     """
     empty = [split for split, samples in splits.items() if not samples]
     if empty:
-        raise DataError(f"no samples in split {', '.join(map(repr, empty))}: looked in {where}")
+        found = ", ".join(f"{split} has {len(samples)}" for split, samples in splits.items() if samples)
+        others = f" ({found}; a fraction of so few may be none)" if found else ""
+        raise DataError(f"no samples in split {', '.join(map(repr, empty))}: looked in {where}{others}")
 
 
 def name_some(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segzoo.errors import RecipeError
-from segzoo.recipe.schema import OneCycle, Recipe
+from segzoo.recipe.schema import CrossEntropy, OneCycle, Recipe
 
 FEATURE_STRATEGIES = ("feature_hook", "feature_identity")
 USED_BY = {
@@ -30,6 +30,24 @@ def check_consistency(recipe: Recipe) -> None:
         raise RecipeError("\n".join(faults))
 
 
+def check_class_weights(recipe: Recipe, num_classes: int) -> None:
+    """Refuse lists of class weights of another length than there are classes.
+
+    Raises:
+        RecipeError: It names the path and both numbers.
+    """
+    faults = list(_weight_faults(recipe, num_classes))
+    if faults:
+        raise RecipeError("\n".join(faults))
+
+
+def _weight_faults(recipe: Recipe, num_classes: int) -> Iterator[str]:
+    for position, term in enumerate(recipe.loss):
+        weights = term.class_weights if isinstance(term, CrossEntropy) else None
+        if isinstance(weights, tuple) and len(weights) != num_classes:
+            yield f"loss.{position}.class_weights has {len(weights)} numbers, but the data has {num_classes} classes"
+
+
 def _faults(recipe: Recipe) -> Iterator[str]:
     transfer = recipe.transfer
     for key, strategies in USED_BY.items():
@@ -38,6 +56,9 @@ def _faults(recipe: Recipe) -> Iterator[str]:
             known = " or ".join(map(repr, strategies))
             yield f"transfer.{key} {value!r} means nothing to strategy {transfer.strategy!r}, only to {known}"
     yield from _feature_faults(recipe)
+    named = getattr(recipe.data, "classes", None)
+    if named:
+        yield from _weight_faults(recipe, len(named))
     schedule, base = recipe.scheduler, recipe.optimizer.lr
     if isinstance(schedule, OneCycle) and schedule.max_lr <= base:
         yield f"scheduler.max_lr {schedule.max_lr:g}: one cycle rises to it from optimizer.lr, which is {base:g}"

@@ -38,9 +38,9 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate_json(json.dumps(data))
         check_augment(recipe.augment, in_channels=recipe.model.in_channels)
     except ValidationError as error:
-        raise RecipeError(_with_file(path, explain(error, Recipe, data))) from None
+        raise RecipeError(_with_origin(path, explain(error, Recipe, data), overrides)) from None
     except RecipeError as error:
-        raise RecipeError(_with_file(path, str(error))) from None
+        raise RecipeError(_with_origin(path, str(error), overrides)) from None
     return recipe
 
 
@@ -90,6 +90,11 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _with_file(path: Path, problems: str) -> str:
+def _with_origin(path: Path, problems: str, overrides: Sequence[str]) -> str:
+    """Say of each problem whether the file or the command line is at fault."""
+    given = tuple(override.partition("=")[0] for override in overrides)
     lines = problems.splitlines()
+    typed = [line for line in lines if line.startswith(tuple(f"{key}{after}" for key in given for after in " .:"))]
+    if len(typed) == len(lines):
+        return "\n".join(f"--set {line}" for line in lines)
     return f"{path}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{path}:", *lines])

@@ -25,6 +25,7 @@ from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequenc
 from segzoo.plugins import get_spec
 from segzoo.pretrained import Identity
 from segzoo.recipe import Recipe
+from segzoo.recipe.consistency import check_class_weights
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.registry import validate_params
@@ -63,8 +64,7 @@ def build_parts(
     with world.in_turn():
         source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
     transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
-    class_weights = [term.class_weights for term in recipe.loss if isinstance(term, CrossEntropy)]
-    _check_class_weights(class_weights, source)
+    check_class_weights(recipe, len(source.classes))
     splits = list(dict.fromkeys(("train", recipe.eval.split)))
     with world.in_turn():
         report = scan(source, splits, num_classes=len(source.classes))
@@ -81,6 +81,7 @@ def build_parts(
         processes=world.size,
     )
     _check_share(plan)
+    _warn_of_odd_settings(recipe, plan, device)
     batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
     with world.in_turn():
         model, pretrained = _build_model(recipe, spec, params, source, resumed)
@@ -145,7 +146,8 @@ def _build_model(
     cut = build_cut(model, recipe.transfer)
     before = copy.deepcopy(model.state_dict()) if cut is not None else {}
     loaded = load_pretrained(model, identity, recipe.model.weights, classes=names)
-    logger.info("%s", loaded.summary())
+    # A head that starts at random although the file has one is worth a word to whoever listens to nothing else.
+    logger.log(logging.WARNING if loaded.head else logging.INFO, "%s", loaded.summary())
     if cut is not None:
         renew(model, cut, before)
         warn_of_random_parts(cut, loaded.reinitialised)
@@ -184,12 +186,6 @@ def _configure(recipe: Recipe, device: torch.device) -> None:
     if device.type == "cuda":
         # With sizes that do not change, trying the kernels out once pays; the choice may differ from run to run.
         torch.backends.cudnn.benchmark = not recipe.train.deterministic and recipe.data.image_size is not None
-
-
-def _check_class_weights(weights: Sequence[object], source: Source) -> None:
-    for given in weights:
-        if isinstance(given, tuple) and len(given) != len(source.classes):
-            raise RecipeError(f"class_weights has {len(given)} numbers, but the data has {len(source.classes)} classes")
 
 
 def _check_classes_occur(recipe: Recipe, source: Source, report: ScanReport) -> None:
@@ -234,6 +230,23 @@ def check_sync_batchnorm(recipe: Recipe, device: torch.device, world: World) -> 
         raise RecipeError(
             f"train.sync_batchnorm true: SyncBatchNorm needs GPUs, but {world.size} processes train on {device.type}; "
             "set it to false, or train in one process"
+        )
+
+
+def _warn_of_odd_settings(recipe: Recipe, plan: Plan, device: torch.device) -> None:
+    train = recipe.train
+    if plan.num_samples < train.batch_size * train.accumulate:
+        logger.warning(
+            "the %d training images are fewer than a step of train.batch_size %d times train.accumulate %d: an epoch "
+            "is one step of all of them",
+            plan.num_samples,
+            train.batch_size,
+            train.accumulate,
+        )
+    if device.type == "cpu" and train.precision != "fp32":
+        logger.warning(
+            "train.precision %r is slow on most CPUs, which have no arithmetic for it; --set train.precision=fp32",
+            train.precision,
         )
 
 

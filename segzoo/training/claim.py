@@ -61,6 +61,19 @@ def open_run(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> 
                 _remove(run)
 
 
+def is_in_use(folder: Path) -> bool:
+    """Say whether a process holds a run directory; nothing is left behind by looking."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with exclusive_lock(folder / LOCK):
+            return False
+    except RunDirectoryError:
+        return True
+    except OSError:  # of somebody else, who alone can tell
+        return True
+
+
 def _refuse_existing(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
     contents = run.contents()
     if not contents:

@@ -9,6 +9,7 @@ from typing import Any
 
 from segzoo.errors import RecipeError, UsageFault
 from segzoo.recipe import load_recipe
+from segzoo.training.claim import is_in_use
 from segzoo.training.rundir import RunDirectory
 
 
@@ -28,6 +29,8 @@ def find_runs(folder: Path) -> list[Path]:
 
 def compare_runs(folders: list[Path]) -> list[dict[str, Any]]:
     """Return a row for each run, the best mean IoU first; what is not known is None.
+
+    A run that says it is running while no process holds its directory was killed.
 
     Args:
         folders: Run directories.
@@ -51,14 +54,15 @@ def _describe(folder: Path) -> Iterator[dict[str, Any]]:
         "run": str(folder),
         "recipe": recipe.name if recipe else None,
         "model": recipe.model.name if recipe else None,
-        "status": record.status,
+        "status": "killed" if record.status == "running" and not is_in_use(folder) else record.status,
         "mean_iou": best.get("mean_iou"),
         "best_epoch": best.get("epoch"),
         "epochs": rows[-1]["epoch"] if rows else 0,
+        "planned_epochs": recipe.train.epochs if recipe else None,
         "parameters": record.parameters,
         "images_per_second": _median(row["images_per_second"] for row in rows),
         "data_wait": _median(row.get("data_wait") for row in rows),
-        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "seconds": round(sum(row["seconds"] for row in rows), 3) if rows else None,
         "device": record.device_name or record.device,
         "started": record.started,
     }

@@ -6,6 +6,7 @@ import logging
 
 from segzoo.errors import MissingDataError
 from segzoo.recipe import Recipe
+from segzoo.recipe.consistency import check_class_weights
 from segzoo.recipe.data import Fetched
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     spec = get_spec(recipe.model.name)
     params = validate_params(spec, recipe.model.params)
     classes = classes_of(recipe.data)
+    check_class_weights(recipe, len(classes))
     build_augmentation(recipe.augment, ignore_index=recipe.data.ignore_index, image_size=recipe.data.image_size)
     # Some encoders cannot be built on the meta device, all can be moved there.
     model = build_from_spec(spec, params, num_classes=len(classes), in_channels=recipe.model.in_channels).to("meta")

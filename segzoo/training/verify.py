@@ -71,11 +71,11 @@ def verify_resume(recipe: Recipe, folder: Path, *, device: str, steps: int) -> l
     through, resumed = folder / "through", folder / "resumed"
     _train(path, through, device)
     _train(path, resumed, device, kill=kill)
-    _train(path, resumed, device)
+    _train(path, resumed, device, resume=True)
     return list(_differences(through, resumed))
 
 
-def _train(recipe: Path, out: Path, device: str, *, kill: int | None = None) -> None:
+def _train(recipe: Path, out: Path, device: str, *, kill: int | None = None, resume: bool = False) -> None:
     """Train in a process of its own, with its errors on stderr."""
     environment = os.environ | ({KILL: str(kill)} if kill is not None else {})
     command = [
@@ -88,7 +88,7 @@ def _train(recipe: Path, out: Path, device: str, *, kill: int | None = None) -> 
         str(out),
         "--device",
         device,
-        "--resume",
+        *(["--resume"] if resume else []),
     ]
     done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     expected = 0 if kill is None else -signal.SIGKILL

@@ -20,6 +20,7 @@ ROW = {
     "mean_iou": 0.5,
     "best_epoch": 2,
     "epochs": 3,
+    "planned_epochs": 8,
     "parameters": 1138051,
     "images_per_second": 20.0,
     "data_wait": 0.25,
@@ -41,7 +42,7 @@ def test_table(run: Invoke) -> None:
     """A line has score, epoch, size, speed, time and device."""
     result = run("runs")
     assert result.exit_code == 0
-    for cell in ("runs/a", "segzoo/fast_scnn", "finished", "50.0%", "2 of 3", "1,138,051", "20.0", "cpu"):
+    for cell in ("runs/a", "segzoo/fast_scnn", "finished", "50.0%", "3 of 8", "1,138,051", "20.0", "cpu"):
         assert cell in result.stdout
 
 

@@ -9,6 +9,8 @@ from segzoo.recipe import load_recipe
 from segzoo.recipe.consistency import USED_BY, check_consistency
 from segzoo.recipe.schema import TransferSection
 
+FOLDER = 'data={"format":"folder","classes":[{"name":"a"},{"name":"b"}],"splits":{"train":0.5,"val":0.5}}'
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -26,6 +28,13 @@ from segzoo.recipe.schema import TransferSection
         (["transfer.tap=encoder"], "only to 'feature_hook' or 'feature_identity'"),
         (["transfer.views=2"], "transfer.views 2 means nothing"),
         (["transfer.cache=disk"], "transfer.cache 'disk' means nothing"),
+        (
+            [FOLDER, 'loss=[{"name":"dice"},{"name":"cross_entropy","class_weights":[1,2,3]}]'],
+            "loss.1.class_weights has 3 numbers, but the data has 2 classes",
+        ),
+        (["transfer.strategy=feature_identity", "transfer.tap=encoder"], "use strategy 'feature_hook'"),
+        (["transfer.strategy=feature_hook", "transfer.cache=disk"], "set transfer.views to a number"),
+        (["transfer.strategy=feature_hook", "augment=[]", "transfer.views=2"], "means nothing without augment"),
         (
             ['scheduler={"name": "onecycle", "max_lr": 0.001}', "optimizer.lr=0.01"],
             "scheduler.max_lr 0.001: one cycle rises to it from optimizer.lr, which is 0.01",

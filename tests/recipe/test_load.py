@@ -165,10 +165,16 @@ def test_text_that_is_no_text_is_refused(write: Write) -> None:
 
 
 def test_overrides_come_before_validation(write: Write) -> None:
-    """A recipe that lacks a key is completed, and what an override breaks is told with the file."""
+    """A recipe that lacks a key is completed; what an override breaks is told as such, other faults with the file."""
     path = write({key: value for key, value in SMALL.items() if key != "name"})
     assert load_recipe(path, ["name=other", "train.epochs=3"]).train.epochs == 3
-    assert refusal(path, "name=../x").startswith('name = "../x": ')
+    with pytest.raises(RecipeError, match=r'^--set name = "../x": expected text of the form'):
+        load_recipe(path, ["name=../x"])
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, ["train.epochs=three"])
+    told = str(caught.value)
+    assert told.startswith(f"{path}:\n  name: this key is required")
+    assert 'train.epochs = "three"' in told
 
 
 def test_missing_file_gets_a_suggestion(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

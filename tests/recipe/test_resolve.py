@@ -314,15 +314,6 @@ def test_augmentation_suits_the_channels(zoo: Registry) -> None:
         resolve(zoo, FOLDER, "model.in_channels=1", 'augment=[{"name": "ToGray"}]')
 
 
-def test_all_that_is_not_built_is_said_at_once(zoo: Registry) -> None:
-    """One look at the message is enough."""
-    with pytest.raises(NotAvailable) as caught:
-        resolve(zoo, "transfer.views=2", "eval.window=[9, 9]")
-    for named in ("transfer.views", "eval.window"):
-        assert named in str(caught.value)
-    assert str(caught.value).endswith("not available in this version")
-
-
 def test_defaults_of_what_is_not_built_pass(zoo: Registry) -> None:
     """Spelling out a default asks for nothing."""
     resolve(zoo, "train.accumulate=1", "train.compile=false", "transfer.cache=none", "eval.window=null")

@@ -13,7 +13,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 import segzoo
-from segzoo.errors import DataError, UsageFault
+from segzoo.errors import DataError, RecipeError, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training.building import build_parts, synchronise
@@ -140,3 +140,18 @@ def test_synchronised_batch_norms_keep_what_is_in_them() -> None:
     assert list(model.state_dict()) == names
     torch.testing.assert_close(model(image), before)
     assert before.min() >= 0
+
+
+def test_settings_that_are_odd_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Fewer images than a step, and half precision on a CPU, are worth a word."""
+    recipe = resolve_recipe(small("train.batch_size=5000", "train.precision=bf16"), default_registry())
+    build_parts(recipe, choose_device("cpu"))
+    assert "the 4 training images are fewer than a step of train.batch_size 5000" in caplog.text
+    assert "train.precision 'bf16' is slow on most CPUs" in caplog.text
+
+
+def test_a_dry_run_counts_class_weights() -> None:
+    """The classes are known without the data; the message names the path."""
+    weights = 'loss=[{"name":"cross_entropy","class_weights":[1,2,3]}]'
+    with pytest.raises(RecipeError, match=r"loss\.0\.class_weights has 3 numbers, but the data has 5 classes"):
+        check_run(resolve_recipe(small("data.num_classes=5", weights), default_registry()))

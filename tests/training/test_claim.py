@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from segzoo.errors import DataError, DeviceError, Interrupted, RunDirectoryError, UsageFault
 from segzoo.recipe import load_recipe, recipe_json
-from segzoo.training.claim import open_run
+from segzoo.training.claim import is_in_use, open_run
 
 HOLD = """
 import os, sys, time
@@ -275,3 +276,17 @@ def test_no_torch_is_needed(runs: Any, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+def test_a_run_is_in_use_while_it_is_held(runs: Any, tmp_path: Path) -> None:
+    """Looking tells, leaves nothing behind, and keeps nobody out."""
+    folder = tmp_path / "run"
+    assert not is_in_use(folder)
+    with open_run(folder, runs.recipe(), resume=False, overwrite=False) as run:
+        run.begin(runs.recipe(), runs.record(), overwrite=False)
+        held = multiprocessing.get_context("spawn").Pool(1)
+        with held:
+            assert held.apply(is_in_use, (folder,))
+    before = runs.contents(folder)
+    assert not is_in_use(folder)
+    assert runs.contents(folder) == before

@@ -33,11 +33,12 @@ def test_best_run_comes_first(tmp_path: Path) -> None:
     write_run(tmp_path / "a", [0.1, 0.5, 0.4])
     write_run(tmp_path / "deep/b", [0.6, None], status="interrupted")
     write_run(tmp_path / "c", [], status="failed")
+    write_run(tmp_path / "d", [], status="running")
 
     rows = compare_runs(find_runs(tmp_path))
 
-    assert [Path(row["run"]).name for row in rows] == ["b", "a", "c"]
-    assert [row["status"] for row in rows] == ["interrupted", "finished", "failed"]
+    assert [Path(row["run"]).name for row in rows] == ["b", "a", "c", "d"]
+    assert [row["status"] for row in rows] == ["interrupted", "finished", "failed", "killed"]
     best = rows[1]
     assert (best["mean_iou"], best["best_epoch"], best["epochs"]) == (0.5, 2, 3)
     assert (best["images_per_second"], best["seconds"], best["parameters"]) == (20.0, 7.5, 1000)
@@ -45,6 +46,7 @@ def test_best_run_comes_first(tmp_path: Path) -> None:
     assert (best["recipe"], best["model"]) == ("quickstart", "fast_scnn")
     assert (rows[2]["mean_iou"], rows[2]["images_per_second"], rows[2]["epochs"]) == (None, None, 0)
     assert rows[2]["data_wait"] is None
+    assert (rows[2]["planned_epochs"], rows[2]["seconds"]) == (8, None)
 
 
 def test_runs_of_before_are_compared_too(tmp_path: Path) -> None:

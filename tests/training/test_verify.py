@@ -47,7 +47,7 @@ def test_every_difference_is_named(
 ) -> None:
     """One bit of a weight, a counter or a loss is enough; times may differ."""
 
-    def train(recipe: Path, out: Path, device: str, *, kill: int | None = None) -> None:
+    def train(recipe: Path, out: Path, device: str, *, kill: int | None = None, resume: bool = False) -> None:
         write(out, **(change if out.name == "resumed" else {}))
 
     monkeypatch.setattr(verify, "_train", train)
@@ -61,15 +61,19 @@ def test_it_is_killed_between_checkpoints(tmp_path: Path, monkeypatch: pytest.Mo
     """The second run dies a step after its checkpoint, and is resumed once."""
     calls = []
 
-    def train(recipe: Path, out: Path, device: str, *, kill: int | None = None) -> None:
+    def train(recipe: Path, out: Path, device: str, *, kill: int | None = None, resume: bool = False) -> None:
         section = json.loads(recipe.read_text())["train"]
-        calls.append((out.name, kill, section["max_steps"], section["checkpoint_every_steps"]))
+        calls.append((out.name, kill, resume, section["max_steps"], section["checkpoint_every_steps"]))
         write(out)
 
     monkeypatch.setattr(verify, "_train", train)
     verify_resume(load_recipe("quickstart"), tmp_path, device="cpu", steps=6)
 
-    assert calls == [("through", None, 6, 3), ("resumed", 4, 6, 3), ("resumed", None, 6, 3)]
+    assert calls == [
+        ("through", None, False, 6, 3),
+        ("resumed", 4, False, 6, 3),
+        ("resumed", None, True, 6, 3),
+    ]
 
 
 def test_too_few_steps(tmp_path: Path) -> None:
