@@ -178,7 +178,7 @@ def test_mask_of_0_and_255_is_no_finding_once_255_is_said_to_be_ignored(tmp_path
     assert listed.split == "train"
     assert listed.finding.file.endswith("masks/a.png")
     assert listed.finding.kind == "binary_mask"
-    assert "mask_mode 'binary'" in listed.finding.message
+    assert "mask_mode to 'binary'" in listed.finding.message
     assert examine(folder(tmp_path, ignore_labels=(255,))).findings == ()
     assert kinds(examine(folder(tmp_path, ignore_index=254))) == ["binary_mask"]
 
