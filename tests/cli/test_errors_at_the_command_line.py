@@ -82,12 +82,15 @@ def test_misspelt_options(refused: Refused, words: list[str], wrong: str, right:
         ("eval.split=test", "data has no split 'test'; it has train, val"),
     ],
 )
-def test_mistakes_in_a_recipe_name_its_file(refused: Refused, assignment: str, message: str) -> None:
-    """What the schema refuses is told with the file it is about."""
+def test_mistakes_in_a_recipe_name_where_they_are(refused: Refused, assignment: str, message: str) -> None:
+    """What ``--set`` brings in is told as such, and a fault between keys with the recipe's file."""
     told = refused(*ON_QUICKSTART, assignment)
-    file, _, rest = told.partition(": ")
-    assert Path(file).name == "quickstart.json"
-    assert rest.startswith(message)
+    if message.startswith(assignment.partition("=")[0]):
+        assert told.startswith(f"--set {message}")
+    else:
+        file, _, rest = told.partition(": ")
+        assert Path(file).name == "quickstart.json"
+        assert rest.startswith(message)
 
 
 def test_several_mistakes_are_one_message(refused: Refused) -> None:

@@ -97,7 +97,7 @@ def test_broken_plugin_is_the_environments_fault(
 def test_names_that_lead_nowhere(refused: Callable[..., str], offer: Callable[..., Path]) -> None:
     """A typo is the user's fault, a missing package the environment's, a shared name again the user's."""
     assert refused("show", "segnt").startswith("no model named 'segnt'. Did you mean 'segnet'")
-    assert refused("show", "no-such-seg/x", code=3).endswith("install it with: pip install no-such-seg")
+    assert refused("show", "no-such-seg/x", code=3).endswith("pip install --editable FOLDER)")
     offer("acme-seg", "lite")
     offer("beta-seg", "lite")
     assert refused("show", "lite") == ("the model name 'lite' is ambiguous: write one of acme-seg/lite, beta-seg/lite")
