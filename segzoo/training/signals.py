@@ -53,6 +53,13 @@ def stop_on_signals(request: StopRequest) -> Iterator[StopRequest]:
     before = {signum: signal.signal(signum, request.handle) for signum in STOPPING}
     try:
         yield request
+    except Interrupted:
+        raise
+    except Exception:
+        # An import that a signal broke off may have made another error of it.
+        if not request.patient:
+            request.raise_if_asked()
+        raise
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

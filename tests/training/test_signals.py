@@ -61,6 +61,19 @@ def test_a_signal_that_other_code_caught_is_not_lost(signum: signal.Signals) -> 
     assert caught.value.exit_code == CODES[signum]
 
 
+@each_signal
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_signal_that_other_code_made_an_error_of_is_told(signum: signal.Signals, patient: bool) -> None:
+    """What an interrupted import raises is the signal's doing; what a step raises later is an error of its own."""
+    with pytest.raises(ImportError if patient else Interrupted), stop_on_signals(StopRequest()) as request:
+        request.patient = patient
+        try:
+            signal.raise_signal(signum)
+        except Interrupted as error:
+            raise ImportError("partially initialised") from error
+        raise ImportError("of its own")
+
+
 def test_a_launcher_may_ask_twice() -> None:
     """Where signals are passed on the second one is the same wish, as long as the run is patient."""
     with stop_on_signals(StopRequest()) as request:
