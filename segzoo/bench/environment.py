@@ -17,7 +17,15 @@ from pydantic import JsonValue
 from segzoo.environment import git_state, machine, versions
 from segzoo.files import sha256_bytes
 
-FLAGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF", "TORCH_LOGS")
+FLAGS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_LAUNCH_BLOCKING",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ALLOC_CONF",
+    "NVIDIA_TF32_OVERRIDE",
+)
 """Environment variables that change how fast a model is."""
 TIMEOUT_S = 10
 
