@@ -18,6 +18,7 @@ _CUDA_WORDS = (
 _CPU_WORDS = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
+    "std::bad_alloc",
     "MPS backend out of memory",
 )
 
