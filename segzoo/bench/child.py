@@ -21,7 +21,7 @@ from segzoo.bench.count import count
 from segzoo.bench.energy import idle_watts, open_meter
 from segzoo.bench.environment import describe_environment, environment_key
 from segzoo.bench.measure import Bench, Failure, Figures, Outcome, measure_mode
-from segzoo.bench.memory import limit_memory
+from segzoo.bench.memory import limit_memory, release
 from segzoo.bench.peaks import measure_peaks, sizes_for
 from segzoo.bench.rows import Mode, Request, Row
 from segzoo.bench.subject import Subject, open_subject
@@ -103,6 +103,7 @@ def _add_peaks(environment: dict[str, JsonValue], request: Request, device: torc
     side, copied = sizes_for(device)
     with torch.inference_mode():
         state["peaks"] = measure_peaks(device, clock, side=side, copied=copied).model_dump()
+    release(device)
 
 
 def _counts(subject: Subject, size: tuple[int, int]) -> dict[str, Any]:

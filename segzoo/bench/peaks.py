@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def measure_peaks(device: torch.device, clock: Clock, *, side: int, copied: int)
     """
     return Peaks(
         bytes_per_second=2 * copied / _copy_seconds(device, clock, copied),
-        flops_fp32=2 * side**3 / _matmul_seconds(device, clock, side, torch.float32),
+        flops_fp32=2 * side**3 / _as_in_convolutions(lambda: _matmul_seconds(device, clock, side, torch.float32)),
         flops_bf16=2 * side**3 / _matmul_seconds(device, clock, side, torch.bfloat16),
         launch_seconds=_launch_seconds(device, clock),
     )
@@ -46,6 +47,20 @@ def _matmul_seconds(device: torch.device, clock: Clock, side: int, dtype: torch.
     # Random: a GPU draws less power on zeros, and keeps higher clocks.
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return _median(clock, lambda: left @ right)
+
+
+def _as_in_convolutions(measure: Callable[[], float]) -> float:
+    """Call ``measure`` while matmul may do to float32 what convolutions may: by torch's defaults, round it to TF32.
+
+    Else a network of convolutions would pass the floor.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    try:
+        return measure()
+    finally:
+        matmul.fp32_precision = before
 
 
 def _launch_seconds(device: torch.device, clock: Clock) -> float:

@@ -21,7 +21,7 @@ class Peaks(Frozen):
 
     Args:
         bytes_per_second: Read and written by a large copy.
-        flops_fp32: Floating-point operations a second of a large matmul in float32.
+        flops_fp32: Floating-point operations a second of a large matmul in float32; in TF32 where convolutions are.
         flops_bf16: The same in bfloat16.
         launch_seconds: Time of an operation that does next to nothing, one after the other.
     """

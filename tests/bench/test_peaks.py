@@ -36,6 +36,24 @@ def test_rates_follow_from_the_clock() -> None:
     assert peaks.launch_seconds == pytest.approx(0.5 / 100)
 
 
+def test_matmul_is_as_exact_as_convolutions() -> None:
+    """While float32 is measured, matmul has the precision of convolutions; afterwards it has its own again."""
+    matmul, seen = torch.backends.cuda.matmul, []
+    before = matmul.fp32_precision
+
+    class Watching(Slow):
+        """A clock that looks at the precision of each call."""
+
+        def latency(self, run: Run) -> float:
+            """Call once."""
+            seen.append(matmul.fp32_precision)
+            return super().latency(run)
+
+    measure_peaks(CPU, Watching(), side=2, copied=1)
+    assert torch.backends.cudnn.conv.fp32_precision in seen
+    assert matmul.fp32_precision == before
+
+
 def test_this_machine_has_peaks() -> None:
     """By the real clock, launching takes more than a nanosecond and less than a millisecond."""
     peaks = measure_peaks(CPU, clock_for(CPU), side=64, copied=1 << 16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,13 @@ def test_settings_refuse_what_cannot_be_measured(wrong: dict[str, object]) -> No
     """Sizes and batches are at least 1, and modes are those that exist."""
     with pytest.raises(ValidationError):
         Settings.model_validate(wrong)
+
+
+def test_what_reads_rows_needs_no_torch() -> None:
+    """The process that starts measurements, and reports of them, do without the seconds that importing torch takes."""
+    code = (
+        "import segzoo.bench.environment, segzoo.bench.roofline, segzoo.bench.rows, segzoo.bench.ways, sys\n"
+        "print({'torch', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
