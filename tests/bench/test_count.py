@@ -122,7 +122,7 @@ def test_a_network_small_enough_for_paper() -> None:
     assert counts.operations == 3
     assert sum(counts.uncounted.values()) == 2
     convolution = 4 * (2 * pixels + 90 + 5 * pixels)
-    normalisation = 4 * (2 * 5 * pixels + 20)
+    normalisation = 4 * (2 * 5 * pixels + 20 + 10)  # torch's kernel hands on two statistics
     assert counts.bytes_moved == convolution + normalisation + 4 * 2 * 5 * pixels
 
 
