@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import TracebackType
 from typing import Self
 
@@ -31,8 +32,10 @@ class Calls:
 
     def __enter__(self) -> Self:
         for name, module in self._model.named_modules():
-            self._handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._stack.append(name)))
-            self._handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
+            # Ahead of the module's own hooks: where one of those raises, the call ends as any other.
+            enter = functools.partial(self._enter, name)
+            self._handles.append(module.register_forward_pre_hook(enter, prepend=True))
+            self._handles.append(module.register_forward_hook(self._leave, always_call=True))
         return self
 
     def __exit__(
@@ -42,5 +45,8 @@ class Calls:
             handle.remove()
         self._stack.clear()
 
-    def _leave(self) -> None:
+    def _enter(self, name: str, *_: object) -> None:
+        self._stack.append(name)
+
+    def _leave(self, *_: object) -> None:
         self._stack.pop()
