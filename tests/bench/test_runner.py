@@ -56,11 +56,11 @@ def statuses(rows: list[Row], model: str) -> dict[str, set[str]]:
 def test_a_fault_costs_its_mode_alone(
     fault: str, status: str, error: str, tmp_path: Path, started: Callable[[], list[str]]
 ) -> None:
-    """A mode in which the process dies is marked, the modes before and after have figures, and so has the next model."""
+    """A mode in which the process dies is marked; the modes before and after it, and the next model, have figures."""
     model = f"{fault}_in_bf16"
     rows = run_sweep(sweep_of(tmp_path, model, "fine", timeout=4), tmp_path / "rows.jsonl")
     assert statuses(rows, f"segzoo/{model}") == {"eager": {"ok"}, "bf16": {status}, "channels_last": {"ok"}}
-    assert statuses(rows, "segzoo/fine") == dict.fromkeys(SETTINGS.modes, {"ok"})
+    assert statuses(rows, "segzoo/fine") == {mode: {"ok"} for mode in SETTINGS.modes}
     assert {row.error for row in rows if row.mode == "bf16" and row.status != "ok"} == {error}
     assert len(rows) == 2 * len(planned(SETTINGS))
     assert read_rows(tmp_path / "rows.jsonl") == rows
