@@ -34,14 +34,15 @@ class Conditions:
         self._slowed = self._slowdowns()
         self._told: set[str] = set()
 
-    def at_start(self) -> None:
-        """Look at the machine before the sweep adds load of its own."""
-        cores, load = machine()["cpus"], os.getloadavg()[0]
-        if load > cores / 2:
-            self._warn("load", f"the load average is {load:.1f} on {cores} cores: times will be too long")
+    def before(self, *, first: bool) -> None:
+        """Look at the machine while no measurement runs.
 
-    def before(self) -> None:
-        """Look at the GPUs while no measurement runs."""
+        Args:
+            first: Whether the sweep has not yet added load of its own.
+        """
+        cores, load = machine()["cpus"], os.getloadavg()[0]
+        if first and load > cores / 2:
+            self._warn("load", f"the load average is {load:.1f} on {cores} cores: times will be too long")
         if self._gpu and (others := other_processes()):
             self._warn("others", f"other processes use the GPUs ({others}): times will be too long")
 

@@ -93,11 +93,10 @@ class _Recorder:
         kept = len(self._rows)
         if kept:
             logger.info("%s has %d of these rows already", self._path, kept)
-        conditions.at_start()
         for number, (model, repeat) in enumerate(order, start=1):
             if not self._missing(model, repeat):
                 continue
-            conditions.before()
+            conditions.before(first=len(self._rows) == kept)
             logger.info("%d/%d %s, repeat %d", number, len(order), model, repeat)
             self._measure(model, repeat)
             conditions.after(model)

@@ -127,6 +127,8 @@ def report(
 ) -> None:
     """Write results as one page with table, charts and costs of modules, as CSV, and as Markdown."""
     paths = out or [results[0].with_suffix(suffix) for suffix in (".html", ".csv", ".md")]
+    if overwritten := sorted(str(path) for path in paths if path in results):
+        raise UsageFault(f"the report would replace the results {', '.join(overwritten)}; choose another --out")
     rows = [row for path in results for row in read_rows(path)]
     from segzoo.bench.report import write_reports
 

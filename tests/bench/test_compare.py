@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,26 +19,7 @@ from segzoo.bench.rows import Request, Row, Settings
 from segzoo.bench.worker import CHILD, Worker
 from segzoo.errors import UsageFault
 
-
-def row(**fields: object) -> Row:
-    """Return a row with figures that differs from others in ``fields``."""
-    known = {
-        "model": "segzoo/segnet",
-        "input": (3, 32, 48),
-        "device": "cpu",
-        "mode": "eager",
-        "kind": "latency",
-        "batch_size": 1,
-        "effective_batch": 1,
-        "samples_ms": (10.0, 10.1, 9.9),
-        "status": "ok",
-        "repeat": 0,
-        "settings": Settings(),
-        "environment": {"versions": {"torch": "2.9", "segzoo": "1"}, "state": {"load_average": 1.0}},
-        "environment_key": "a",
-        "started": "2026-01-01T00:00:00+00:00",
-    }
-    return Row.model_validate({**known, **fields})
+Make = Callable[..., Row]
 
 
 def simulated(generator: np.random.Generator, processes: int, *, slower: float = 1.0) -> list[Floats]:
@@ -50,9 +32,11 @@ def simulated(generator: np.random.Generator, processes: int, *, slower: float =
     return found
 
 
-def rows_of(processes: list[Floats], **fields: object) -> list[Row]:
+def rows_of(make_row: Make, processes: list[Floats], **fields: object) -> list[Row]:
     """Return a row for each process."""
-    return [row(repeat=number, samples_ms=tuple(map(float, each)), **fields) for number, each in enumerate(processes)]
+    return [
+        make_row(repeat=number, samples_ms=tuple(map(float, each)), **fields) for number, each in enumerate(processes)
+    ]
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5, 10])
@@ -116,14 +100,13 @@ def test_the_same_draws_each_time() -> None:
     assert low < ratio < high
 
 
-def test_measurements_are_matched() -> None:
+def test_measurements_are_matched(make_row: Make) -> None:
     """Only rows of the same model, mode, kind, batch and size meet; times are those of an image."""
     generator = np.random.default_rng(4)
-    before = rows_of(simulated(generator, 4)) + rows_of(simulated(generator, 4), mode="bf16")
+    before = rows_of(make_row, simulated(generator, 4)) + rows_of(make_row, simulated(generator, 4), mode="bf16")
     # Twice the batch in twice the time is no change.
-    after = rows_of(simulated(generator, 4, slower=2), effective_batch=2) + rows_of(
-        simulated(generator, 4), model="x/y"
-    )
+    after = rows_of(make_row, simulated(generator, 4, slower=2), effective_batch=2)
+    after += rows_of(make_row, simulated(generator, 4), model="x/y")
     compared = compare(before, after, threshold=0.2)
     (found,) = compared.found
     assert (found.what.model, found.what.mode) == ("segzoo/segnet", "eager")
@@ -134,46 +117,45 @@ def test_measurements_are_matched() -> None:
     assert not compared.lost
 
 
-def test_what_no_longer_runs_is_told() -> None:
+def test_what_no_longer_runs_is_told(make_row: Make) -> None:
     """A measurement that has lost its figures is not passed over; one that never had any is."""
-    failed = {"samples_ms": (), "effective_batch": None, "error": "no memory"}
-    before = [row(), row(mode="bf16", status="unsupported", **failed)]
-    after = [row(status="oom", **failed), row(mode="bf16", status="unsupported", **failed)]
+    before = [make_row(), make_row(mode="bf16", failed=True, status="unsupported")]
+    after = [make_row(failed=True), make_row(mode="bf16", failed=True, status="unsupported")]
     compared = compare(before, after, threshold=0.03)
     assert [(what.mode, status) for what, status in compared.lost.items()] == [("eager", "oom: no memory")]
     assert compared.found == []
 
 
-def test_one_process_decides_nothing() -> None:
+def test_one_process_decides_nothing(make_row: Make) -> None:
     """However far apart two processes are, nobody knows how far apart processes are."""
-    (found,) = compare([row()], [row(samples_ms=(20.0, 20.0))], threshold=0.03).found
+    (found,) = compare([make_row()], [make_row(samples_ms=(20.0, 20.0))], threshold=0.03).found
     assert found.verdict == "AMBIGUOUS"
     assert found.ratio == pytest.approx(2, rel=0.01)
     assert "--repeats 3" in str(found.reason)
 
 
-def test_nothing_in_common_is_an_error() -> None:
+def test_nothing_in_common_is_an_error(make_row: Make) -> None:
     """Two results of different models cannot be compared."""
     with pytest.raises(UsageFault, match="no measurement in common"):
-        compare([row()], [row(model="x/y")], threshold=0.03)
+        compare([make_row()], [make_row(model="x/y")], threshold=0.03)
 
 
-def test_wrong_values_are_refused() -> None:
+def test_wrong_values_are_refused(make_row: Make) -> None:
     """A threshold of 0 would call all but equal bits different; without processes there is no ratio."""
     with pytest.raises(ValueError, match="above 0, got 0"):
-        compare([row()], [row()], threshold=0)
+        compare([make_row()], [make_row()], threshold=0)
     with pytest.raises(ValueError, match="got 0 and 1"):
         median_ratio([], [np.ones(3)])
 
 
-def test_environments_are_compared() -> None:
+def test_environments_are_compared(make_row: Make) -> None:
     """What makes two machines different is named; what changes by itself, and segzoo's version, are not."""
     other = {"versions": {"torch": "2.10", "segzoo": "2"}, "state": {"load_average": 2.0}}
-    assert differing_environments([row()], [row(environment=other)]) == []
-    assert differing_environments([row()], [row(environment=other, environment_key="b")]) == [
+    assert differing_environments([make_row()], [make_row(environment=other)]) == []
+    assert differing_environments([make_row()], [make_row(environment=other, environment_key="b")]) == [
         "versions.torch: 2.9, 2.10"
     ]
-    assert differing_environments([row()], [row(environment_key="b")]) == ["environment_key: a, b"]
+    assert differing_environments([make_row()], [make_row(environment_key="b")]) == ["environment_key: a, b"]
 
 
 @pytest.fixture(scope="module")
