@@ -56,17 +56,29 @@ class Worker:
         self._timeout = timeout
         self._told: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._oom_kills = oom_kills()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._told,
-            start_new_session=True,  # so that what it starts can be killed with it
-            preexec_fn=_end_with_parent,
-        )
         self._hung = False
-        with contextlib.suppress(BrokenPipeError), self._stdin() as stdin:  # it may have ended already
-            stdin.write(request.model_dump_json().encode())
+        # A handler that raises while the process is being started would leave it behind.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._told,
+                start_new_session=True,  # so that what it starts can be killed with it
+                preexec_fn=lambda: _begin(before),
+            )
+        except BaseException:
+            self._told.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            with contextlib.suppress(BrokenPipeError), self._stdin() as stdin:  # it may have ended already
+                stdin.write(request.model_dump_json().encode())
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Worker:
         return self
@@ -155,7 +167,11 @@ def _opened(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies: a hung one would keep the device for ever."""
+def _begin(mask: set[signal.Signals]) -> None:
+    """Be a process that takes signals again, and that Linux kills when its parent dies.
+
+    A process that hangs would otherwise keep the device for ever.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

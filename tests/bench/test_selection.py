@@ -27,7 +27,7 @@ def test_everything_is_the_whole_zoo() -> None:
 
 
 def test_third_parties_models_are_models(offer: Callable[..., Path]) -> None:
-    """A plugin's model is chosen by its id, by a glob over ids and by its name; its own name for a built-in's is not."""
+    """A plugin's model is chosen by its id, by a glob over ids, and by its name unless a built-in has it."""
     offer("acme-seg", "unet_lite")
     offer("beta-seg", "segnet")
     assert choose_models(["acme-seg/*"]) == choose_models(["unet_lite"]) == ["acme-seg/unet_lite"]
