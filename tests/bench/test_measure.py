@@ -17,7 +17,7 @@ from segzoo.spec import InputSpec
 
 
 class Clock:
-    """A clock on which each call takes 20 ms, plus 1 ms for each time it was asked for more than one call."""
+    """A clock on which a call takes 20 ms, or 10 ms in a series."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -33,7 +33,7 @@ class Clock:
         return 0.02
 
     def series(self, run: Run, count: int) -> list[float]:
-        """Call ``count`` times, each in half the time."""
+        """Call ``count`` times."""
         for _ in range(count):
             run()
             self.time += 0.01
@@ -52,7 +52,7 @@ class Meter:
 
 
 class Net(nn.Module):
-    """Scores pixels as ``answer`` says, and counts the batches that it gets."""
+    """Scores pixels as ``answer`` says."""
 
     def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
