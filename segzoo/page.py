@@ -1,16 +1,43 @@
-"""Self-contained HTML pages, without scripts and fetching nothing, and how numbers read on them."""
+"""Self-contained HTML pages, which fetch nothing and run no script but their own, and how numbers read on them."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 IMAGE_TYPES = {".png": "image/png", ".gif": "image/gif"}
 UNKNOWN = "—"
 """Stands for a number that is not known."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script that a page carries.
+
+    Args:
+        text: What stands between its tags.
+        source: What the page's security policy has to name, so that this script runs and no other.
+    """
+
+    text: Markup
+    source: Markup
+
+
+def own_script(name: str) -> Script:
+    """Return a script of segzoo's.
+
+    Args:
+        name: File name in ``segzoo/templates``.
+    """
+    text = (Path(__file__).parent / "templates" / name).read_text()
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), Markup(f"'sha256-{digest}'"))
 
 
 def render(template: str, **context: object) -> str:

@@ -93,5 +93,6 @@ def test_every_command_is_in_the_help() -> None:
         "finetune",
         "lr-find",
         "runs",
+        "bench",
         "verify-resume",
     } == names

@@ -1,0 +1,147 @@
+"""The rows of several processes as one figure for each measurement.
+
+This module needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from segzoo.bench.planned import Measurement, measurement_of
+from segzoo.bench.rows import Kind, Mode, Row, Status
+from segzoo.page import UNKNOWN, decimal, millions
+
+CONVENTION = "GMACs are of one image (1 MAC = 2 FLOPs; conv + matmul), in evaluation mode"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One measurement of a model, over all processes that made it.
+
+    Args:
+        model: Full id or run directory.
+        device: The torch device.
+        mode: How it was run.
+        kind: What was measured.
+        batch_size: Images in a batch, as asked for.
+        effective_batch: Images in a batch that the memory had room for, the fewest of all processes.
+        input: Channels, height and width of an image.
+        parameters: How many it has.
+        gmacs: 10^9 multiply-accumulates of an image.
+        latency_ms: Median over processes of the median time of a batch.
+        fastest_ms: The lowest median of a process.
+        slowest_ms: The highest.
+        images_per_second: Effective batch over latency.
+        memory_allocated: Peak bytes of tensors on the device, the most of all processes.
+        memory_reserved: Peak bytes held, the most of all processes.
+        energy_joules_per_image: Median over processes.
+        compile_seconds: Median over processes.
+        converged: Whether every process came to rest.
+        processes: How many have figures.
+        status: ``ok`` where any has, otherwise what became of the first.
+        error: Why there are no figures.
+    """
+
+    model: str
+    device: str
+    mode: Mode
+    kind: Kind
+    batch_size: int
+    effective_batch: int | None
+    input: tuple[int, int, int]
+    parameters: int | None
+    gmacs: float | None
+    latency_ms: float | None
+    fastest_ms: float | None
+    slowest_ms: float | None
+    images_per_second: float | None
+    memory_allocated: int | None
+    memory_reserved: int | None
+    energy_joules_per_image: float | None
+    compile_seconds: float | None
+    converged: bool
+    processes: int
+    status: Status
+    error: str | None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the values by name, the input as ``3x512x512``."""
+        return {**asdict(self), "input": "x".join(map(str, self.input))}
+
+
+def summarise(rows: Iterable[Row]) -> list[Summary]:
+    """Return one summary for each measurement, sorted by model; the order inside a model is that of the rows."""
+    groups: dict[tuple[str, str, tuple[int, int, int], Measurement], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.model, row.device, row.input, measurement_of(row)), []).append(row)
+    # Sorting keeps the order of equals.
+    return [_summary(groups[key]) for key in sorted(groups, key=lambda key: key[0])]
+
+
+HEADER = ("model", "mode", "kind", "batch", "parameters", "GMACs", "ms", "images/s", "memory", "status")
+
+
+def cells(summary: Summary) -> tuple[str, ...]:
+    """Return what tables show of a summary, below :data:`HEADER`."""
+    batch = str(summary.batch_size)
+    if summary.effective_batch not in (None, summary.batch_size):
+        batch = f"{summary.effective_batch} of {batch}"
+    return (
+        summary.model,
+        summary.mode,
+        summary.kind,
+        batch,
+        millions(summary.parameters),
+        decimal(summary.gmacs, 2),
+        decimal(summary.latency_ms, 3),
+        decimal(summary.images_per_second, 1),
+        mebibytes(summary.memory_allocated or summary.memory_reserved),
+        state(summary),
+    )
+
+
+def state(summary: Summary) -> str:
+    """Return the status, and whether figures have come to rest."""
+    return "not converged" if summary.status == "ok" and not summary.converged else summary.status
+
+
+def mebibytes(number: int | None) -> str:
+    """Return a number of bytes as ``81.5 MiB``."""
+    return UNKNOWN if number is None else f"{number / 2**20:,.1f} MiB"
+
+
+def _summary(rows: list[Row]) -> Summary:
+    good = [row for row in rows if row.status == "ok" and row.latency_ms is not None]
+    first = (good or rows)[0]
+    times = [row.latency_ms for row in good if row.latency_ms is not None]
+    return Summary(
+        model=first.model,
+        device=first.device,
+        mode=first.mode,
+        kind=first.kind,
+        batch_size=first.batch_size,
+        effective_batch=min((row.effective_batch for row in good if row.effective_batch), default=None),
+        input=first.input,
+        parameters=first.parameters,
+        gmacs=first.gmacs,
+        latency_ms=median(times) if times else None,
+        fastest_ms=min(times, default=None),
+        slowest_ms=max(times, default=None),
+        images_per_second=_middle(row.images_per_second for row in good),
+        memory_allocated=max((row.memory_allocated for row in good if row.memory_allocated), default=None),
+        memory_reserved=max((row.memory_reserved for row in good if row.memory_reserved), default=None),
+        energy_joules_per_image=_middle(row.energy_joules_per_image for row in good),
+        compile_seconds=_middle(row.compile_seconds for row in good),
+        converged=bool(good) and all(row.converged for row in good),
+        processes=len(good),
+        status=first.status,
+        error=first.error,
+    )
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
