@@ -141,10 +141,10 @@ def _support(strip: Trace, output: Tensor, row: int, axis: int) -> tuple[int, in
     """Return the first and the last pixel that a row of outputs depends on."""
     outputs = output.select(2 + axis, row).sum()
     gradient = torch.autograd.grad(outputs, strip.image, retain_graph=True)[0] if outputs.requires_grad else None
-    pixels = () if gradient is None else gradient.sum(dim=(0, 1, 3 - axis)).nonzero()
-    if not len(pixels):
+    pixels = [] if gradient is None else gradient.sum(dim=(0, 1, 3 - axis)).nonzero().flatten().tolist()
+    if not pixels:
         raise ValueError("no receptive field: the output does not depend on the image")
-    return int(pixels[0]), int(pixels[-1])
+    return pixels[0], pixels[-1]
 
 
 def _touches(field: tuple[int, int], length: int) -> bool:
