@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from segzoo.bench.strip import evaluation_copy, last_map
 
+SIZE = 256
+"""Side of the images in pixels, unless another is given."""
+
 TWO_SIGMA = 1 - 0.9545
 """Share of the largest weight from which on a pixel counts, after the paper."""
 
 
-def effective_field(module: nn.Module, *, in_channels: int, size: int = 256, images: int = 8, seed: int = 0) -> Tensor:
+def effective_field(module: nn.Module, *, in_channels: int, size: int = SIZE, images: int = 8, seed: int = 0) -> Tensor:
     """Average how strongly the output in the middle depends on each pixel, with the module's own weights.
 
     Args:

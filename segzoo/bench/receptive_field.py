@@ -124,8 +124,7 @@ def _strip(model: nn.Module, in_channels: int, length: int, *, axis: int) -> Tra
         except (RuntimeError, ValueError, AssertionError) as error:
             fault = error
     raise ValueError(
-        f"no receptive field of {type(model).__name__}: it takes no image of {in_channels}x{length}x{WIDTHS[-1]} "
-        f"({fault})"
+        f"no receptive field of {type(model).__name__} from an image of {in_channels}x{size[0]}x{size[1]}: {fault}"
     ) from fault
 
 

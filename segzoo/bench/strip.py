@@ -65,7 +65,7 @@ def last_map(output: object) -> Tensor:
     """
     found = _last_map(output)
     if found is None:
-        raise ValueError(f"no receptive field: a feature map (N, C, H, W) is needed, got {type(output).__name__}")
+        raise ValueError(f"a feature map (N, C, H, W) is needed, got {type(output).__name__}")
     return found
 
 
