@@ -124,8 +124,7 @@ def _strip(model: nn.Module, in_channels: int, length: int, *, axis: int) -> Tra
         except (RuntimeError, ValueError, AssertionError) as error:
             fault = error
     raise ValueError(
-        f"no receptive field of {type(model).__name__}: it takes no image of {in_channels}x{length}x{WIDTHS[-1]} "
-        f"({fault})"
+        f"no receptive field of {type(model).__name__} from an image of {in_channels}x{size[0]}x{size[1]}: {fault}"
     ) from fault
 
 
@@ -141,10 +140,10 @@ def _support(strip: Trace, output: Tensor, row: int, axis: int) -> tuple[int, in
     """Return the first and the last pixel that a row of outputs depends on."""
     outputs = output.select(2 + axis, row).sum()
     gradient = torch.autograd.grad(outputs, strip.image, retain_graph=True)[0] if outputs.requires_grad else None
-    pixels = () if gradient is None else gradient.sum(dim=(0, 1, 3 - axis)).nonzero()
-    if not len(pixels):
+    pixels = [] if gradient is None else gradient.sum(dim=(0, 1, 3 - axis)).nonzero().flatten().tolist()
+    if not pixels:
         raise ValueError("no receptive field: the output does not depend on the image")
-    return int(pixels[0]), int(pixels[-1])
+    return pixels[0], pixels[-1]
 
 
 def _touches(field: tuple[int, int], length: int) -> bool:

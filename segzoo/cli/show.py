@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from segzoo.cli.complete import model_names
 from segzoo.cli.encoders import chooses_encoder, show_encoders
 from segzoo.cli.output import Json, print_rows, print_table
+from segzoo.cli.receptive_field import show_receptive_field
 from segzoo.errors import UsageFault
 from segzoo.plugins import default_registry
 from segzoo.registry import Entry
@@ -21,16 +23,32 @@ def show(
     encoders: Annotated[
         bool, typer.Option("--encoders", help="Show the encoders that fit the model's defaults, and their weights.")
     ] = False,
+    receptive_field: Annotated[
+        bool, typer.Option("--receptive-field", help="Show how much of an image each layer and each output depends on.")
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --receptive-field: draw the effective receptive field as a PNG.", dir_okay=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one model: parameters, weights, input, sources; or of the encoders that it can have."""
+    """Show what is known of one model: parameters, weights, input, sources; its encoders; its receptive field."""
     registry = default_registry()
     entry = registry.resolve(name)
+    if picture is not None and not receptive_field:
+        raise UsageFault(f"--picture {picture} draws a receptive field: add --receptive-field")
+    if encoders and receptive_field:
+        raise UsageFault("--encoders and --receptive-field show different things: give one of them")
     if encoders:
         show_encoders(entry, glob or "*", as_json=as_json)
         return
     if glob is not None:
         raise UsageFault(f"{glob!r} is left over: show takes one model, and a glob over encoders only with --encoders")
+    if receptive_field:
+        show_receptive_field(entry, picture, as_json=as_json)
+        return
     row = _row(entry, registry.info(entry).status)
     if as_json:
         print_rows([row])
