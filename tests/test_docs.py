@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Commands that need what a bare machine lacks are only parsed: data, or minutes.
-NEEDS_MORE = ("camvid", "voc_", "mine", "segzoo finetune quickstart --set train.epochs=2")
+NEEDS_MORE = (
+    *("camvid", "voc_", "mine", "segzoo finetune quickstart --set train.epochs=2"),
+    *("segzoo bench --device cuda", "before.jsonl", "runs/pets"),
+)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -59,7 +62,7 @@ def test_commands_exist(command: str, tmp_path: Path) -> None:
     assert words[0] == "segzoo"
     if any(part in command for part in NEEDS_MORE):
         options = {word for word in words if word.startswith("--")}
-        name = words[1:3] if words[1] in ("recipe", "data") else words[1:2]
+        name = words[1:3] if words[1] in ("recipe", "data") or words[2] in ("compare", "report") else words[1:2]
         usage = subprocess.run(
             [sys.executable, "-m", "segzoo", *name, "--help"], capture_output=True, text=True, check=True
         ).stdout

@@ -80,7 +80,7 @@ def test_skeleton_passes_its_own_tests(tmp_path: Path, options: list[str], left_
 
 
 def test_installing_is_enough(acme: Path, tmp_path: Path) -> None:
-    """List and show know the model, and training uses it."""
+    """List and show know the model, training uses it, and the benchmark measures both the model and its run."""
     listed = python(acme, "-m", "segzoo", "list", "acme-seg/*", "--json")
     (row,) = json.loads(listed.stdout)["rows"]
     assert (row["id"], row["version"], row["status"]) == ("acme-seg/unet_lite", "0.1.0", "ok")
@@ -95,6 +95,12 @@ def test_installing_is_enough(acme: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["plugins"] == [{"id": "acme-seg/unet_lite", "distribution": "acme-seg", "version": "0.1.0"}]
+
+    words = ("--device", "cpu", "--quick", "--size", "32x32", "--models", "run,acme-seg/*", "--json")
+    benched = python(acme, "-m", "segzoo", "bench", *words, cwd=tmp_path)
+    assert benched.returncode == 0, benched.stderr
+    rows = json.loads(benched.stdout)["rows"]
+    assert {(row["model"], row["status"]) for row in rows} == {("run", "ok"), ("acme-seg/unet_lite", "ok")}
 
 
 def test_check_knows_it(acme: Path) -> None:

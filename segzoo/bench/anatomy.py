@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segzoo.bench.count import count
-from segzoo.bench.subject import open_subject
+from segzoo.bench.receptive_field import AxisField, receptive_field
+from segzoo.bench.subject import Subject, open_subject
 from segzoo.errors import fault_text
 
 logger = logging.getLogger(__name__)
@@ -48,24 +49,44 @@ class Anatomy:
     receptive_field: str | None = None
 
 
-def examine(models: Iterable[str], size: tuple[int, int]) -> list[Anatomy]:
+def examine(models: Iterable[str], size: tuple[int, int], *, fields: bool) -> list[Anatomy]:
     """Return the anatomy of each model that can be built and counted; of others a warning tells why not.
 
     Args:
         models: Full ids and run directories.
         size: Height and width of the image in pixels.
+        fields: Whether receptive fields are looked for, which takes seconds for each model.
     """
     found = []
     for model in models:
         try:
-            found.append(_examine(model, size))
+            subject = open_subject(model, seed=0)
+            anatomy = _count(subject, size)
         except Exception as error:  # a plugin may raise anything, and a model that was measured may be gone
             logger.warning("the modules of %s are not counted: %s", model, fault_text(error))
+            continue
+        found.append(replace(anatomy, receptive_field=_look(subject)) if fields else anatomy)
     return found
 
 
-def _examine(model: str, size: tuple[int, int]) -> Anatomy:
-    subject = open_subject(model, seed=0)
+def in_words(height: AxisField, width: AxisField) -> str:
+    """Return a receptive field as ``196 x 196 pixels``, a range where outputs differ, or ``global`` and its cause."""
+    if height.smallest is None or width.smallest is None:
+        return f"global ({height.cause or width.cause})"
+    sides = [f"{axis.smallest}{f' to {axis.largest}' * (axis.smallest != axis.largest)}" for axis in (height, width)]
+    return f"{' x '.join(sides)} pixels"
+
+
+def _look(subject: Subject) -> str | None:
+    try:
+        field = receptive_field(subject.model, in_channels=subject.in_channels)
+    except Exception as error:  # as above
+        logger.warning("the receptive field of %s is not known: %s", subject.name, fault_text(error))
+        return None
+    return in_words(field.height, field.width)
+
+
+def _count(subject: Subject, size: tuple[int, int]) -> Anatomy:
     counts = count(subject.model, size=size, in_channels=subject.in_channels)
     costs = [
         ModuleCost(module.name, module.parameters, module.macs / 1e9)
@@ -73,4 +94,4 @@ def _examine(model: str, size: tuple[int, int]) -> Anatomy:
         if module.name and module.name.count(".") < DEPTH and (module.macs or module.parameters)
     ]
     dearest = set(sorted(costs, key=lambda cost: (-cost.gmacs, -cost.parameters))[:MOST])
-    return Anatomy(model, counts.macs / 1e9, tuple(cost for cost in costs if cost in dearest))
+    return Anatomy(subject.name, counts.macs / 1e9, tuple(cost for cost in costs if cost in dearest))

@@ -61,7 +61,12 @@ class Cell:
 
 
 def write_reports(
-    rows: Sequence[Row], paths: Sequence[Path], *, models: Sequence[str] = (), modules: bool = False
+    rows: Sequence[Row],
+    paths: Sequence[Path],
+    *,
+    models: Sequence[str] = (),
+    modules: bool = False,
+    receptive_fields: bool = False,
 ) -> list[Path]:
     """Write a report in the format that each path ends in, and return the paths.
 
@@ -70,6 +75,7 @@ def write_reports(
         paths: Files that end in .html, .csv or .md; those that exist are replaced.
         models: Names and globs of the models to show, all without any; run directories add their mIoU.
         modules: Whether the page shows what the modules of the models cost, for which they are built.
+        receptive_fields: Whether it shows receptive fields beside them, which takes seconds for each model.
 
     Raises:
         UsageFault: If there are no rows to show, or a path has another ending or no folder.
@@ -79,9 +85,11 @@ def write_reports(
     runs = [name for name in models if is_run(name)]
     summaries = summarise(_chosen(rows, [name for name in models if name not in runs]))
     scored = accuracies(dict.fromkeys(summary.model for summary in summaries), runs)
+    inside = modules and any(path.suffix == ".html" for path in paths)
+    anatomies = _anatomies(summaries, fields=receptive_fields) if inside else []
     for path in paths:
         if path.suffix == ".html":
-            text = page(rows, summaries, scored, _anatomies(summaries) if modules else [])
+            text = page(rows, summaries, scored, anatomies)
         else:
             text = to_csv(summaries, scored) if path.suffix == ".csv" else to_markdown(summaries, scored)
         write_atomic(path, text)
@@ -176,13 +184,13 @@ def _fits(model: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(model if "/" in pattern else model.rpartition("/")[2], pattern)
 
 
-def _anatomies(summaries: Sequence[Summary]) -> list[Anatomy]:
+def _anatomies(summaries: Sequence[Summary], *, fields: bool) -> list[Anatomy]:
     # torch starts here.
     from segzoo.bench.anatomy import examine
 
     good = [summary for summary in summaries if summary.status == "ok"]
     sizes = {summary.model: (summary.input[1], summary.input[2]) for summary in good}
-    return [anatomy for model, size in sizes.items() for anatomy in examine([model], size)]
+    return [anatomy for model, size in sizes.items() for anatomy in examine([model], size, fields=fields)]
 
 
 def _row(summary: Summary, scored: Mapping[str, Accuracy]) -> list[Cell]:

@@ -14,7 +14,8 @@ from segzoo.bench.planned import Measurement, measurement_of
 from segzoo.bench.rows import Kind, Mode, Row, Status
 from segzoo.page import UNKNOWN, decimal, millions
 
-CONVENTION = "GMACs are of one image (1 MAC = 2 FLOPs; conv + matmul), in evaluation mode"
+CONVENTION = "GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads"
+"""What the multiply-accumulates are, in the words of ``bench/count.py``, which needs torch."""
 
 
 @dataclass(frozen=True)

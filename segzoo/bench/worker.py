@@ -167,7 +167,7 @@ def _opened(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _begin(mask: set[signal.Signals]) -> None:
+def _begin(mask: set[int | signal.Signals]) -> None:
     """Be a process that takes signals again, and that Linux kills when its parent dies.
 
     A process that hangs would otherwise keep the device for ever.

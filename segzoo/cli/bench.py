@@ -124,15 +124,21 @@ def report(
     modules: Annotated[
         bool, typer.Option("--modules/--no-modules", help="Count what the parts of each model cost; builds the models.")
     ] = True,
+    receptive_fields: Annotated[
+        bool, typer.Option("--receptive-fields", help="Find how far each model sees; takes seconds for each.")
+    ] = False,
 ) -> None:
     """Write results as one page with table, charts and costs of modules, as CSV, and as Markdown."""
     paths = out or [results[0].with_suffix(suffix) for suffix in (".html", ".csv", ".md")]
     if overwritten := sorted(str(path) for path in paths if path in results):
         raise UsageFault(f"the report would replace the results {', '.join(overwritten)}; choose another --out")
     rows = [row for path in results for row in read_rows(path)]
+    if receptive_fields and not modules:
+        raise UsageFault("--receptive-fields are shown with the modules; leave --no-modules away")
     from segzoo.bench.report import write_reports
 
-    for path in write_reports(rows, paths, models=_words(models, "--models") if models else (), modules=modules):
+    chosen = _words(models, "--models") if models else ()
+    for path in write_reports(rows, paths, models=chosen, modules=modules, receptive_fields=receptive_fields):
         typer.echo(path)
 
 

@@ -54,9 +54,7 @@ def test_csv_keeps_every_figure(rows: list[Row]) -> None:
 def test_markdown_is_a_table(make_row: Make, rows: list[Row]) -> None:
     """Every line has as many cells as the header, whatever a name holds, and the convention is told."""
     text = to_markdown(summarise([*rows, make_row(model="x/a|b")]), SCORES)
-    assert text.startswith(
-        "GMACs are of one image (1 MAC = 2 FLOPs; conv + matmul), in evaluation mode. Input 3x32x48."
-    )
+    assert text.startswith("GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads. Input 3x32x48.")
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.replace(r"\|", "").count("|") for line in lines} == {lines[0].count("|")}
     assert "| segzoo/a | bf16 | latency | 1 | 29.45 M | 2.00 | 4.500 | 100.0 | — | not converged | 50.0% |" in lines

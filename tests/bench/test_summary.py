@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from segzoo.bench import count
 from segzoo.bench.rows import Row
-from segzoo.bench.summary import HEADER, cells, summarise
+from segzoo.bench.summary import CONVENTION, HEADER, cells, summarise
 
 Make = Callable[..., Row]
 
@@ -53,3 +54,8 @@ def test_cells_say_what_the_batch_became(make_row: Make) -> None:
     assert [each["batch"] for each in shown] == ["4 of 8", "1"]
     assert shown[0]["parameters"] == "29.45 M"
     assert (shown[1]["ms"], shown[1]["status"]) == ("—", "oom")
+
+
+def test_the_convention_is_that_of_the_counts() -> None:
+    """What is printed beside the figures is what they were counted by."""
+    assert CONVENTION == count.CONVENTION

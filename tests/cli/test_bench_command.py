@@ -68,7 +68,7 @@ def test_sweep(run: Invoke, fake: Callable[[], list[str]]) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0].split()[:3] == ["model", "mode", "kind"]
     assert len(result.stdout.splitlines()) == 1 + 2 * 2 * 3
-    assert "GMACs are of one image (1 MAC = 2 FLOPs; conv + matmul)" in result.stderr
+    assert "GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads; input 3x32x48" in result.stderr
     (path,) = Path("runs/bench").glob("*.jsonl")
     assert str(path) in result.stderr
     rows = read_rows(path)
