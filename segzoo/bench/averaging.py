@@ -147,6 +147,7 @@ class Averaging(TorchFunctionMode):
         dilation: Any = 1,  # noqa: ANN401
         groups: int = 1,
     ) -> Tensor:
+        _check_channels(input.shape[1], weight.shape[1] * groups, "convolution")
         kernel = _pair(weight.shape[-2:])
         taps = input.new_full((groups, 1, *kernel), 1 / math.prod(kernel))
         output = F.conv2d(self._average_channels(input, groups), taps, None, stride, padding, dilation, groups)
@@ -164,6 +165,7 @@ class Averaging(TorchFunctionMode):
         groups: int = 1,
         dilation: Any = 1,  # noqa: ANN401
     ) -> Tensor:
+        _check_channels(input.shape[1], weight.shape[0], "transposed convolution")
         kernel = _pair(weight.shape[-2:])
         output = self._average_channels(input, groups)
         (rows, columns), (down, right) = kernel, _pair(stride)
@@ -208,8 +210,11 @@ class Averaging(TorchFunctionMode):
         padding: Any = 0,  # noqa: ANN401
         output_size: Any = None,  # noqa: ANN401
     ) -> Tensor:
-        size = _pair(output_size[-2:]) if output_size is not None else self._pooled[indices.data_ptr()][1]
-        return self._unpool(input, size)
+        if output_size is not None:
+            return self._unpool(input, _pair(output_size[-2:]))
+        if indices.data_ptr() not in self._pooled:
+            raise ValueError("an unpooling without output_size needs the indices of a max-pool as that returned them")
+        return self._unpool(input, self._pooled[indices.data_ptr()][1])
 
     def _scatter(self, input: Tensor, dim: int, index: Tensor, src: Tensor, **kwargs: Any) -> Tensor:  # noqa: ANN401
         """Undo a max-pool: a maximum may have been anywhere in its window, so each value goes to all of it."""
@@ -270,7 +275,14 @@ class Averaging(TorchFunctionMode):
         return (query.mean(-1, keepdim=True) + seen).expand(query.shape), None
 
 
+def _check_channels(given: int, expected: int, layer: str) -> None:
+    """Refuse what torch's own function would: averages take any number of channels."""
+    if given != expected:
+        raise ValueError(f"a {layer} of {expected} channels is given {given}")
+
+
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    _check_channels(input.shape[-1], weight.shape[-1], "linear layer")
     return input.mean(-1, keepdim=True).expand(*input.shape[:-1], weight.shape[0])
 
 

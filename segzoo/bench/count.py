@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,12 +93,7 @@ def count(model: nn.Module, *, size: tuple[int, int], in_channels: int) -> Count
     """
     if min(*size, in_channels) < 1:
         raise ValueError(f"an image has at least 1 channel and 1 pixel, got {in_channels}x{size[0]}x{size[1]}")
-    try:
-        tally, used = _run(_on_meta(model), torch.empty(1, in_channels, *size, device="meta"))
-    except RuntimeError:
-        generator = torch.Generator().manual_seed(0)
-        whole = copy.deepcopy(model).to("cpu", torch.float32)
-        tally, used = _run(whole, torch.rand(1, in_channels, *size, generator=generator))
+    tally, used = _run_anywhere(model, (1, in_channels, *size))
     parameters = _elements(model.parameters())
     return Counts(
         parameters=parameters,
@@ -193,6 +188,18 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.tally.bytes_moved[module] += moved
 
 
+def _run_anywhere(model: nn.Module, shape: tuple[int, ...]) -> tuple[_Tally, int]:
+    """Run without memory, or on the CPU where that fails, and return what :func:`_run` does."""
+    # Values that are asked for are a RuntimeError on the meta device, and a TypeError where numpy asks for them.
+    with contextlib.suppress(RuntimeError, TypeError):
+        return _run(_on_meta(model), torch.empty(shape, device="meta"))
+    try:
+        image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        return _run(copy.deepcopy(model).to("cpu", torch.float32), image)
+    except RuntimeError as error:
+        raise ValueError(f"{type(model).__name__} fails on an image of {shape}: {error}") from error
+
+
 def _run(model: nn.Module, image: Tensor) -> tuple[_Tally, int]:
     """Return the sums of one pass, and the elements of the parameters that it read."""
     model.eval()
@@ -202,7 +209,7 @@ def _run(model: nn.Module, image: Tensor) -> tuple[_Tally, int]:
     return tally, _elements(parameter for parameter in model.parameters() if id(parameter) in tally.read)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _unfused_attention() -> Iterator[None]:
     """Let attention run as the matrix products it is made of; its fused kernels have no formula everywhere."""
     before = torch.backends.mha.get_fastpath_enabled()

@@ -22,8 +22,6 @@ WIDTHS = (32, 64, 192, 224, 256)
 PERIOD = 64
 """Fields are compared over so many pixels of the image: the largest stride after which a network repeats itself."""
 
-AXES = ("height", "width")
-
 
 @dataclass(frozen=True)
 class AxisField:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from segzoo.cli.examined import CHANNELS, build, looking_into
 from segzoo.cli.output import print_rows, print_table
 from segzoo.errors import UsageFault
 from segzoo.files import write_atomic
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from segzoo.bench.receptive_field import AxisField, LayerField
 
-CHANNELS = 3
+CLASSES = 2
+"""Channels of the logits; all of them see the same."""
 
 
 def show_receptive_field(entry: Entry, picture: Path | None, *, as_json: bool) -> None:
@@ -31,21 +33,16 @@ def show_receptive_field(entry: Entry, picture: Path | None, *, as_json: bool) -
 
     Raises:
         UsageFault: If there is no folder for the picture, or the model has no receptive field that can be found.
+        PluginError: If a plugin's code is at fault.
     """
     if picture is not None and not picture.parent.is_dir():
         raise UsageFault(f"--picture {picture}: there is no folder {picture.parent}")
-    import torch
+    with looking_into(entry):
+        from segzoo.bench.receptive_field import receptive_field
 
-    from segzoo.bench.receptive_field import receptive_field
-    from segzoo.build import create_model
-
-    torch.manual_seed(0)  # the effective field is that of these random weights
-    model = create_model(entry.id, num_classes=2, in_channels=CHANNELS)
-    try:
+        model = build(entry, num_classes=CLASSES)
         found = receptive_field(model, in_channels=CHANNELS)
         effective = None if picture is None else _draw(model, entry.spec().input.min_size, picture)
-    except ValueError as error:
-        raise UsageFault(f"{entry.id}: {error}") from error
     if as_json:
         print_rows([{"id": entry.id, **asdict(found), "effective": effective}])
         return

@@ -9,12 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from segzoo.cli.complete import model_names
+from segzoo.cli.counts import show_counts
 from segzoo.cli.encoders import chooses_encoder, show_encoders
 from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.cli.receptive_field import show_receptive_field
 from segzoo.errors import UsageFault
 from segzoo.plugins import default_registry
 from segzoo.registry import Entry
+
+SIZE = "512x512"
 
 
 def show(
@@ -32,15 +35,22 @@ def show(
             metavar="FILE", help="With --receptive-field: draw the effective receptive field as a PNG.", dir_okay=False
         ),
     ] = None,
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Show elements, multiply-accumulates and bytes, in all and by module.")
+    ] = False,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help=f"With --counts: the image's height and width; {SIZE}.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one model: parameters, weights, input, sources; its encoders; its receptive field."""
+    """Show what is known of one model: parameters, weights, input, sources; its encoders; what it costs and sees."""
     registry = default_registry()
     entry = registry.resolve(name)
+    _refuse_combinations(encoders=encoders, receptive_field=receptive_field, counts=counts)
     if picture is not None and not receptive_field:
         raise UsageFault(f"--picture {picture} draws a receptive field: add --receptive-field")
-    if encoders and receptive_field:
-        raise UsageFault("--encoders and --receptive-field show different things: give one of them")
+    if size is not None and not counts:
+        raise UsageFault(f"--size {size} is the size of an image that is counted: add --counts")
     if encoders:
         show_encoders(entry, glob or "*", as_json=as_json)
         return
@@ -48,8 +58,20 @@ def show(
         raise UsageFault(f"{glob!r} is left over: show takes one model, and a glob over encoders only with --encoders")
     if receptive_field:
         show_receptive_field(entry, picture, as_json=as_json)
-        return
-    row = _row(entry, registry.info(entry).status)
+    elif counts:
+        show_counts(entry, size or SIZE, as_json=as_json)
+    else:
+        _show_spec(entry, registry.info(entry).status, as_json=as_json)
+
+
+def _refuse_combinations(**views: bool) -> None:
+    chosen = [f"--{name.replace('_', '-')}" for name, wanted in views.items() if wanted]
+    if len(chosen) > 1:
+        raise UsageFault(f"{' and '.join(chosen)} show different things: give one of them")
+
+
+def _show_spec(entry: Entry, status: str, *, as_json: bool) -> None:
+    row = _row(entry, status)
     if as_json:
         print_rows([row])
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -19,8 +21,8 @@ KNOWN = [
     ("unet", 2, 1, {"padding": 0}, (572, 572), 31_030_658, "150.43"),
     ("unet", 2, 1, {}, (576, 576), 31_030_658, "243.49"),
     ("fcn32s", 21, 3, {}, (512, 512), 136_152_917, "190.2"),
-    ("fcn16s", 21, 3, {}, (512, 512), 134_815_994, "190.3"),
-    ("fcn8s", 21, 3, {}, (512, 512), 134_489_759, "190.4"),
+    pytest.param("fcn16s", 21, 3, {}, (512, 512), 134_815_994, "190.3", marks=pytest.mark.slow),
+    pytest.param("fcn8s", 21, 3, {}, (512, 512), 134_489_759, "190.4", marks=pytest.mark.slow),
     ("fast_scnn", 19, 3, {}, (1024, 2048), 1_138_051, "6.708"),
     ("unet_resnet34", 21, 3, {}, (512, 512), 24_439_269, "32.011"),
     ("deeplabv3plus_mobilenet_v2", 21, 3, {}, (512, 512), 4_383_653, "6.0095"),
@@ -68,41 +70,92 @@ def test_torchvision(name: str) -> None:
     """Parameters and multiply-accumulates are those that torchvision publishes, to three decimals."""
     published = torchvision.models.get_model_weights(name).DEFAULT.meta  # type: ignore[attr-defined]
     heads = {} if name.startswith("lraspp") else {"aux_loss": True}
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=21, **heads)
+    with torch.device("meta"):  # nothing has to be drawn
+        model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=21, **heads)
     counts = count(model, size=(520, 520), in_channels=3)
     assert counts.parameters == published["num_params"]
     assert round(counts.macs / 1e9, 3) == published["_ops"]
 
 
-class Attends(nn.Module):
-    """Attention over the pixels of an image."""
+def test_a_depthwise_separable_convolution() -> None:
+    """5x5 windows, 3 to 256 channels, 8x8 outputs: 1,228,800 multiplications, or 53,952 in two steps."""
+    whole = nn.Conv2d(3, 256, 5)
+    separable = nn.Sequential(nn.Conv2d(3, 3, 5, groups=3), nn.Conv2d(3, 256, 1))
+    assert count(whole, size=(12, 12), in_channels=3).macs == 1_228_800
+    assert count(separable, size=(12, 12), in_channels=3).macs == 53_952
 
-    def __init__(self) -> None:
+
+TOKENS, WIDTH = 12, 8
+
+
+class Attends(nn.Module):
+    """Attention over the pixels of an image, by one of the ways in which torch has it."""
+
+    def __init__(self, way: str) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.way = way
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the attended image."""
         tokens = image.flatten(2).transpose(1, 2)
-        return self.attention(tokens, tokens, tokens)[0]
+        if self.way == "function":
+            return F.scaled_dot_product_attention(tokens, tokens, tokens)
+        return self.attention(tokens, tokens, tokens, need_weights=self.way == "layer with weights")[0]
 
 
-def test_attention_is_counted() -> None:
-    """Projections and both products of attention are counted, and the fast path is as it was afterwards."""
-    tokens, width = 12, 8
-    counts = count(Attends().eval(), size=(3, 4), in_channels=width)
-    assert counts.macs == 4 * tokens * width * width + 2 * tokens * tokens * width
+class AttendsToValues(Attends):
+    """The same, where a value has to be known on the way."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the attended image."""
+        assert image.sum().item() > 0
+        return super().forward(image)
+
+
+PRODUCTS, PROJECTIONS = 2 * TOKENS * TOKENS * WIDTH, 4 * TOKENS * WIDTH * WIDTH
+
+
+@pytest.mark.parametrize("kind", [Attends, AttendsToValues])
+@pytest.mark.parametrize(
+    ("way", "macs"),
+    [("function", PRODUCTS), ("layer", PRODUCTS + PROJECTIONS), ("layer with weights", PRODUCTS + PROJECTIONS)],
+)
+def test_attention_is_counted(kind: type[Attends], way: str, macs: int) -> None:
+    """Projections and both products count, on the meta device and the CPU; the fast path is as it was afterwards."""
+    assert count(kind(way).eval(), size=(3, 4), in_channels=WIDTH).macs == macs
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_attention_is_counted_on_the_cpu() -> None:
-    """The counts are the same where the network cannot run on the meta device."""
+def test_a_transformer_layer_is_counted() -> None:
+    """In evaluation torch has one kernel for the whole layer; here it is four projections, two products, two layers."""
+    hidden = 16
+    layer = nn.TransformerEncoderLayer(WIDTH, 2, hidden, batch_first=True).eval()
+    model = nn.Sequential(nn.Flatten(2), layer)  # the image's channels are the tokens
+    macs = PRODUCTS + PROJECTIONS + 2 * TOKENS * WIDTH * hidden
+    assert count(model, size=(2, 4), in_channels=TOKENS).macs == macs
 
-    class Decides(Attends):
+
+@pytest.mark.parametrize("ask", [lambda x: x.sum().item(), lambda x: x.numpy().sum(), lambda x: len(x.nonzero())])
+def test_networks_that_ask_for_values(ask: Callable[[Tensor], float]) -> None:
+    """A network that cannot run on the meta device is counted on the CPU, and counts as it would there."""
+
+    class Asks(nn.Conv2d):
         def forward(self, image: Tensor) -> Tensor:
-            return super().forward(image) if image.sum().item() > 0 else image
+            assert ask(image) > 0
+            return super().forward(image)
 
-    assert count(Decides(), size=(3, 4), in_channels=8).macs == count(Attends(), size=(3, 4), in_channels=8).macs
+    asks, plain = (
+        count(Asks(3, 4, 3), size=(9, 5), in_channels=3),
+        count(nn.Conv2d(3, 4, 3), size=(9, 5), in_channels=3),
+    )
+    assert (asks.macs, asks.parameters, asks.train_only) == (plain.macs, plain.parameters, 0)
+
+
+def test_an_image_that_is_refused() -> None:
+    """The shape and torch's reason are told."""
+    with pytest.raises(ValueError, match=r"Conv2d fails on an image of \(1, 5, 8, 8\): .* to have 3 channels"):
+        count(nn.Conv2d(3, 1, 3), size=(8, 8), in_channels=5)
 
 
 def tiny() -> Counts:

@@ -57,7 +57,8 @@ def test_picture(run: Run) -> None:
     effective = json.loads(first.stdout)["rows"][0]["effective"]
     assert effective["picture"] == "a.png"
     assert 0 < effective["side"] < effective["size"]
-    assert Image.open("a.png").size == (effective["size"],) * 2
+    with Image.open("a.png") as drawn:
+        assert drawn.size == (effective["size"],) * 2
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     assert second.exit_code == 0
 
@@ -66,11 +67,15 @@ def test_options_that_do_not_go_together(refused: Callable[..., str]) -> None:
     """A picture of nothing, two things at once, and a folder that is missing are refused before anything is built."""
     assert refused("show", "unet", "--picture", "a.png").endswith("add --receptive-field")
     assert refused("show", "smp_unet", "--encoders", "--receptive-field").endswith("give one of them")
+    assert refused("show", "unet", "smp_*", "--receptive-field").startswith("'smp_*' is left over")
     assert refused("show", "unet", "--receptive-field", "--picture", "none/a.png").endswith("there is no folder none")
 
 
 def test_torch_is_imported_for_this_option_alone() -> None:
     """``show`` without it stays as light as it was."""
-    code = "import sys; from segzoo.cli import app; app(['show', 'unet'], standalone_mode=False); print('torch' in sys.modules)"
+    code = (
+        "import sys; from segzoo.cli import app; app(['show', 'unet'], standalone_mode=False); "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
