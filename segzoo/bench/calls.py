@@ -23,8 +23,17 @@ class Calls:
         self._handles: list[RemovableHandle] = []
 
     def running(self) -> set[str]:
-        """Return the names of the modules that are running; the network itself has the empty name."""
-        return {"", *self._stack}
+        """Return the names of the modules that are running, and of those that hold them.
+
+        The network itself has the empty name. A list of modules is never called, nor is a network of which another
+        calls the parts; the work of what they hold is theirs as well.
+        """
+        names = {""}
+        for name in self._stack:
+            while name not in names:
+                names.add(name)
+                name = name.rpartition(".")[0]
+        return names
 
     def innermost(self) -> str:
         """Return the name of the module that was called last and has not returned."""

@@ -39,6 +39,25 @@ def test_names_of_the_stack() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+def test_holders_run_with_what_they_hold() -> None:
+    """A list of modules runs while one of its members does, although nobody calls it."""
+    inner = Looks()
+
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Sequential(nn.ReLU(), inner)])
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.blocks[0](image)
+
+    model = Holds()
+    with Calls(model) as calls:
+        inner.calls = calls
+        model(torch.ones(1))
+    assert inner.seen == [({"", "blocks", "blocks.0", "blocks.0.1"}, "blocks.0.1")]
+
+
 def refuse(*_: object) -> None:
     """Stand for a hook that refuses an image."""
     raise ValueError("refused")
