@@ -32,9 +32,12 @@ def show_receptive_field(entry: Entry, picture: Path | None, *, as_json: bool) -
         as_json: Whether to print JSON.
 
     Raises:
-        UsageFault: If there is no folder for the picture, or the model has no receptive field that can be found.
+        UsageFault: If the picture is to be no PNG or has no folder, or the model has no receptive field that can be
+            found.
         PluginError: If a plugin's code is at fault.
     """
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageFault(f"--picture {picture}: a PNG is drawn, name it {picture.with_suffix('.png')}")
     if picture is not None and not picture.parent.is_dir():
         raise UsageFault(f"--picture {picture}: there is no folder {picture.parent}")
     with looking_into(entry):

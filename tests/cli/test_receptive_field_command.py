@@ -69,6 +69,7 @@ def test_options_that_do_not_go_together(refused: Callable[..., str]) -> None:
     assert refused("show", "smp_unet", "--encoders", "--receptive-field").endswith("give one of them")
     assert refused("show", "unet", "smp_*", "--receptive-field").startswith("'smp_*' is left over")
     assert refused("show", "unet", "--receptive-field", "--picture", "none/a.png").endswith("there is no folder none")
+    assert refused("show", "unet", "--receptive-field", "--picture", "a.jpg").endswith("name it a.png")
 
 
 def test_torch_is_imported_for_this_option_alone() -> None:
