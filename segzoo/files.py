@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -32,12 +32,16 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     The temporary file lies in the same folder, so that the rename cannot become a copy; file and folder are synced
     to the disk.
     """
-    content = data.encode() if isinstance(data, str) else data
+    write_pieces(path, [data.encode() if isinstance(data, str) else data])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Do what :func:`write_atomic` does with content that lies in pieces."""
     with naming(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)

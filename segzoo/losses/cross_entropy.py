@@ -40,8 +40,10 @@ class CrossEntropy(MeanLoss):
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        valid = target[self.valid(target)]
-        weight = self.class_weights[valid].sum() if self.class_weights is not None else valid.new_tensor(valid.numel())
+        # Sums of a mask: to pick the pixels that count would have the host wait for the device.
+        valid = self.valid(target)
+        weights = valid if self.class_weights is None else self.class_weights[target.where(valid, 0)] * valid
+        weight = weights.sum()
         return torch.stack([numerator, weight.to(numerator.dtype)])
 
 

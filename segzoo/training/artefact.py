@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from segzoo.data.normalise import channel_statistics
 from segzoo.files import sha256_bytes, write_atomic
@@ -42,9 +42,7 @@ def write_model(
         metrics: The scores, with what they were taken on and how.
         provenance: Versions and data that the weights come from.
     """
-    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    weights = save(tensors)
+    weights = save(_apart(model.state_dict()))
     write_atomic(folder / WEIGHTS, weights)
     mean, std = channel_statistics(spec.input, recipe.model.in_channels)
     description = {
@@ -78,6 +76,18 @@ def add_scores(folder: Path, scores: Mapping[str, Any]) -> None:
     description = json.loads(path.read_text(encoding="utf-8"))
     description["metrics"] |= scores
     _write_description(path, description)
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors, copied where they share memory, as tied weights do: safetensors refuses those."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        address = plain.untyped_storage().data_ptr()
+        apart[name] = plain.clone() if address in taken else plain
+        taken.add(address)
+    return apart
 
 
 def _write_description(path: Path, description: Mapping[str, Any]) -> None:

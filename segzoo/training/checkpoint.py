@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from segzoo.errors import RunDirectoryError, UsageFault
-from segzoo.files import naming, sha256_bytes, sync_folder, write_atomic
+from segzoo.files import naming, sha256_bytes, sync_folder, write_pieces
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, best: bool) -> None:
     """
     for leftover in folder.glob("*.partial"):  # of a process that was killed while it wrote
         leftover.unlink()
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    payload = buffer.getbuffer()
+    payload = _Pieces()
+    torch.save(state, payload)
+    trailer = MARK + payload.sha256.hexdigest().encode()
     waiting, fresh, last = folder / "fresh.partial", folder / FRESH, folder / LAST
     with naming(last):
-        write_atomic(waiting, bytes(payload) + MARK + sha256_bytes(payload).encode())
+        write_pieces(waiting, [*payload.written, trailer])
         # A state that says it is the best one must not be found before best.pt is there.
         if best:
             _link(waiting, folder / BEST)
@@ -101,6 +102,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise DamagedCheckpoint(path, f"it holds no plain tensors: {str(error).splitlines()[0]}") from None
     return state
+
+
+class _Pieces(io.BytesIO):
+    """Keeps what is written in the pieces it came in: one growing buffer would be copied again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.sha256 = hashlib.sha256()
+
+    def write(self, piece: bytes | memoryview, /) -> int:  # type: ignore[override]
+        """Keep a copy of a piece, whose memory is its owner's."""
+        content = bytes(piece)
+        self.sha256.update(content)
+        self.written.append(content)
+        return len(content)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -69,7 +69,7 @@ class FeatureSet:
         needed = count * sum(tensor.nbytes for tensor in like.tensors) // images
         if folder is None:
             _refuse_memory(needed)
-        self._rows = [_rows(count, tensor, needed, folder) for tensor in like.tensors]
+        self._rows = [_Rows(count, tensor, needed, folder) for tensor in like.tensors]
 
     def __len__(self) -> int:
         return len(self._masks)
@@ -82,30 +82,31 @@ class FeatureSet:
         """
         first = len(self)
         for rows, tensor in zip(self._rows, features.tensors, strict=True):
-            if tensor.shape[1:] != rows.shape[1:]:
+            if tensor.shape[1:] != rows.view.shape[1:]:
                 raise DataError(
                     f"the features of {names[0]} are {tuple(tensor.shape[1:])}, those before are "
-                    f"{tuple(rows.shape[1:])}: to keep them set data.image_size, or set transfer.cache to 'none'"
+                    f"{tuple(rows.view.shape[1:])}: to keep them set data.image_size, or set transfer.cache to 'none'"
                 )
-            rows[first : first + len(tensor)] = tensor.cpu()
+            rows.view[first : first + len(tensor)] = tensor.cpu()
         self._masks.extend(mask.clone() for mask in masks)
         self._names.extend(names)
 
-    def batch(self, rows: Sequence[int]) -> FeatureBatch:
-        """Return some samples, whose masks are alike."""
+    def batch(self, rows: Sequence[int], place: int = 0) -> FeatureBatch:
+        """Return some samples, whose masks are alike.
+
+        The features hold until the next batch is taken for the same place.
+        """
+        index = torch.tensor(rows)
+        features = self._form.filled([tensor.take(index, place) for tensor in self._rows])
         masks = torch.stack([self._masks[row] for row in rows])
-        return FeatureBatch(self._take(rows), masks, tuple(self._names[row] for row in rows))
+        return FeatureBatch(features, masks, tuple(self._names[row] for row in rows))
 
     def eval_batches(self, size: int) -> Iterator[FeatureEvalBatch]:
         """Yield all samples in order."""
         for first in range(0, len(self), size):
-            rows = range(first, min(first + size, len(self)))
-            masks, names = self._masks[first : rows.stop], self._names[first : rows.stop]
-            yield FeatureEvalBatch(self._take(rows), tuple(masks), tuple(names))
-
-    def _take(self, rows: Sequence[int]) -> Features:
-        index = torch.tensor(rows)
-        return self._form.filled([tensor[index] for tensor in self._rows])
+            rows = slice(first, min(first + size, len(self)))
+            features = self._form.filled([tensor.view[rows] for tensor in self._rows])
+            yield FeatureEvalBatch(features, tuple(self._masks[rows]), tuple(self._names[rows]))
 
 
 class FeatureCache:
@@ -155,8 +156,9 @@ class FeatureCache:
     def steps(self, start: int, stop: int) -> Iterator[FeatureBatch]:
         """Yield the batches of the steps from ``start`` up to ``stop``."""
         for step in range(start, stop):
-            for keys in self._plan.shares(step):
-                yield self.train.batch([view * self._samples + index for view, index in keys])
+            # The batches of a step are all in use at once.
+            for place, keys in enumerate(self._plan.shares(step)):
+                yield self.train.batch([view * self._samples + index for view, index in keys], place)
 
     def eval_batches(self) -> Iterator[FeatureEvalBatch]:
         """Yield the evaluation split once, in order."""
@@ -193,13 +195,42 @@ def _refuse_memory(needed: int) -> None:
         )
 
 
-def _rows(count: int, like: Tensor, needed: int, folder: Path | None) -> Tensor:
-    """Return space for one tensor of every sample, in memory or in a file that is gone when the process is."""
-    # With channels last in the features they stay last, which is what the recipe asks for.
-    last = like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
-    shape = (count, *(like.movedim(1, -1) if last else like).shape[1:])
-    rows = _space(prod(shape), like.dtype, needed, folder).view(shape)
-    return rows.movedim(-1, 1) if last else rows
+class _Rows:
+    """One tensor of every sample, in memory or in a file that is gone when the process is.
+
+    Args:
+        count: Samples in all.
+        like: The tensor for one batch, which tells form and layout.
+        needed: Bytes that all tensors take, for messages.
+        folder: Where the file lies; None keeps the rows in memory.
+    """
+
+    def __init__(self, count: int, like: Tensor, needed: int, folder: Path | None) -> None:
+        # With channels last in the features they stay last, which is what the recipe asks for.
+        self._last = (
+            like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
+        )
+        shape = (count, *(like.movedim(1, -1) if self._last else like).shape[1:])
+        self._stored = _space(prod(shape), like.dtype, needed, folder).view(shape)
+        self._taken: dict[int, Tensor] = {}
+
+    @property
+    def view(self) -> Tensor:
+        """All rows in the form of the features."""
+        return self._formed(self._stored)
+
+    def take(self, index: Tensor, place: int) -> Tensor:
+        """Copy some rows into the memory that is kept for a place.
+
+        New memory for every batch costs several times the copy: the system clears each page before it hands it out.
+        """
+        taken = self._taken.get(place)
+        if taken is None or len(taken) < len(index):
+            taken = self._taken[place] = self._stored.new_empty(len(index), *self._stored.shape[1:])
+        return self._formed(torch.index_select(self._stored, 0, index, out=taken[: len(index)]))
+
+    def _formed(self, stored: Tensor) -> Tensor:
+        return stored.movedim(-1, 1) if self._last else stored
 
 
 def _space(length: int, dtype: torch.dtype, needed: int, folder: Path | None) -> Tensor:
