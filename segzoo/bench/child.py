@@ -113,7 +113,12 @@ def _counts(subject: Subject, size: tuple[int, int]) -> dict[str, Any]:
     except Exception as error:  # a plugin may raise anything
         logger.warning("%s cannot be counted: %s", subject.name, first_line(error))
         return {"parameters": sum(parameter.numel() for parameter in subject.model.parameters())}
-    return {"parameters": counts.parameters, "gmacs": counts.macs / 1e9}
+    return {
+        "parameters": counts.parameters,
+        "gmacs": counts.macs / 1e9,
+        "bytes_moved": counts.bytes_moved,
+        "operations": counts.operations,
+    }
 
 
 def _row(shared: dict[str, Any], mode: Mode, outcome: Outcome) -> Row:

@@ -11,14 +11,15 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segzoo.bench.accuracy import Accuracy, accuracies
 from segzoo.bench.rows import Row
 from segzoo.bench.scatter import Chart, Scored, draw_scatter
-from segzoo.bench.selection import is_run
-from segzoo.bench.summary import CONVENTION, HEADER, Summary, cells, state, summarise
+from segzoo.bench.selection import runs_of
+from segzoo.bench.summary import CONVENTION, Summary, cells, header_for, state, summarise
 from segzoo.errors import UsageFault
 from segzoo.files import write_atomic
 from segzoo.page import count, decimal, own_script, percent, render
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".html", ".csv", ".md")
 
-_TEXT = ("model", "mode", "kind", "status")
+_TEXT = ("model", "mode", "kind", "bound", "status")
 _SORTED_BY = {
     "model": "model",
     "mode": "mode",
@@ -39,6 +40,9 @@ _SORTED_BY = {
     "ms": "latency_ms",
     "images/s": "images_per_second",
     "memory": "memory_allocated",
+    "floor": "floor_share",
+    "bound": "bound",
+    "launch overhead": "launch_overhead",
     "status": "status",
 }
 
@@ -82,9 +86,9 @@ def write_reports(
     """
     for path in paths:
         _must_be_writable(path)
-    runs = [name for name in models if is_run(name)]
-    summaries = summarise(_chosen(rows, [name for name in models if name not in runs]))
-    scored = accuracies(dict.fromkeys(summary.model for summary in summaries), runs)
+    runs = {name: runs_of(name) for name in models}
+    summaries = summarise(_chosen(rows, [name for name, found in runs.items() if not found]))
+    scored = accuracies(dict.fromkeys(summary.model for summary in summaries), chain.from_iterable(runs.values()))
     inside = modules and any(path.suffix == ".html" for path in paths)
     anatomies = _anatomies(summaries, fields=receptive_fields) if inside else []
     for path in paths:
@@ -112,11 +116,14 @@ def to_csv(summaries: Sequence[Summary], scored: Mapping[str, Accuracy]) -> str:
 
 def to_markdown(summaries: Sequence[Summary], scored: Mapping[str, Accuracy]) -> str:
     """Return a table for people, below the convention of its counts."""
-    header = [*HEADER, *(["mIoU"] if scored else [])]
+    columns = header_for(summaries)
+    header = [*columns, *(["mIoU"] if scored else [])]
     lines = [f"{CONVENTION}. Input {', '.join(_inputs(summaries))}.", "", _line(header), _line(["---"] * len(header))]
     for summary in summaries:
         found = scored.get(summary.model)
-        lines.append(_line([*cells(summary), *([percent(found.mean_iou if found else None)] if scored else [])]))
+        shown = cells(summary)
+        score = [percent(found.mean_iou if found else None)] if scored else []
+        lines.append(_line([*(shown[name] for name in columns), *score]))
     return "\n".join(lines) + "\n"
 
 
@@ -131,14 +138,15 @@ def page(
         scored: The scores of models.
         anatomies: What is known of the models' modules.
     """
-    header = [*HEADER, *(["mIoU"] if scored else [])]
+    columns = header_for(summaries)
+    header = [*columns, *(["mIoU"] if scored else [])]
     environments = {row.environment_key: row.environment for row in rows}
     return render(
         "bench.html.j2",
         script=own_script("bench.js"),
         convention=f"{CONVENTION}; input {', '.join(_inputs(summaries))}",
         columns=[{"name": name, "number": name not in _TEXT} for name in header],
-        rows=[_row(summary, scored) for summary in summaries],
+        rows=[_row(summary, columns, scored) for summary in summaries],
         charts=charts(summaries, scored),
         failures=[(f"{each.model}, {each.mode}, {each.batch_size}", each.error) for each in summaries if each.error],
         anatomies=[_drawn(anatomy) for anatomy in anatomies],
@@ -193,9 +201,10 @@ def _anatomies(summaries: Sequence[Summary], *, fields: bool) -> list[Anatomy]:
     return [anatomy for model, size in sizes.items() for anatomy in examine([model], size, fields=fields)]
 
 
-def _row(summary: Summary, scored: Mapping[str, Accuracy]) -> list[Cell]:
-    values, found = summary.fields(), []
-    for name, text in zip(HEADER, cells(summary), strict=True):
+def _row(summary: Summary, columns: Sequence[str], scored: Mapping[str, Accuracy]) -> list[Cell]:
+    values, shown, found = summary.fields(), cells(summary), []
+    for name in columns:
+        text = shown[name]
         value = values[_SORTED_BY[name]]
         if name == "memory":
             value = summary.memory_allocated or summary.memory_reserved
@@ -217,7 +226,9 @@ def _note(column: str, summary: Summary) -> str:
         return summary.error or ("" if state(summary) == "ok" else "the interval was wide when the time was up")
     if column == "ms" and summary.fastest_ms is not None:
         spread = f"{decimal(summary.fastest_ms, 3)} to {decimal(summary.slowest_ms, 3)}"
-        return f"{spread} in {count(summary.processes)} processes"
+        return f"{spread} in {summary.processes} process{'es' * (summary.processes != 1)}"
+    if column == "floor" and summary.floor_ms is not None:
+        return f"the machine's peaks allow {decimal(summary.floor_ms, 3)} ms"
     return ""
 
 

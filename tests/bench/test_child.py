@@ -14,10 +14,13 @@ import torch
 
 from segzoo.bench import child
 from segzoo.bench.child import measure_model
+from segzoo.bench.roofline import roofline_of
 from segzoo.bench.rows import Request, Row, Settings
 from segzoo.errors import DeviceError, UnknownModel
 
 QUICK = Settings(size=(64, 64), batches=(2,), quick=True, min_samples=6, min_seconds=0, max_seconds=0.4)
+
+COUNTED = {"parameters": 7, "macs": 5 * 10**8, "bytes_moved": 10**6, "operations": 30}
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -53,9 +56,7 @@ def run_child(content: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(autouse=True)
 def _fake_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count by a stand-in: what is counted is tested elsewhere."""
-    monkeypatch.setattr(
-        child, "count", lambda model, *, size, in_channels: SimpleNamespace(parameters=7, macs=5 * 10**8)
-    )
+    monkeypatch.setattr(child, "count", lambda model, *, size, in_channels: SimpleNamespace(**COUNTED))
 
 
 def test_rows_hold_what_was_asked_and_measured() -> None:
@@ -71,6 +72,7 @@ def test_rows_hold_what_was_asked_and_measured() -> None:
     for row in rows:
         assert (row.model, row.device, row.input, row.repeat) == ("segzoo/fast_scnn", "cpu", (3, 64, 64), 3)
         assert (row.parameters, row.gmacs, row.settings) == (7, 0.5, settings)
+        assert (row.bytes_moved, row.operations) == (10**6, 30)
         assert row.environment_key == rows[0].environment_key
         assert Row.model_validate_json(row.model_dump_json()) == row
     for row in rows[:2]:
@@ -95,6 +97,8 @@ def test_peaks_are_measured_unless_it_is_to_be_quick(monkeypatch: pytest.MonkeyP
     states = [row.environment["state"] for row in (quick, full)]
     assert ["peaks" in state for state in states if isinstance(state, dict)] == [False, True]
     assert quick.environment_key == full.environment_key
+    assert roofline_of(quick) is None
+    assert roofline_of(full) is not None
 
 
 def test_a_model_that_cannot_be_counted_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
