@@ -77,7 +77,8 @@ def write_reports(
     Args:
         rows: What was measured.
         paths: Files that end in .html, .csv or .md; those that exist are replaced.
-        models: Names and globs of the models to show, all without any; run directories add their mIoU.
+        models: Names and globs of the models to show, all without any; run directories, or globs of them, are shown
+            where they were measured, and add their mIoU.
         modules: Whether the page shows what the modules of the models cost, for which they are built.
         receptive_fields: Whether it shows receptive fields beside them, which takes seconds for each model.
 
@@ -87,8 +88,9 @@ def write_reports(
     for path in paths:
         _must_be_writable(path)
     runs = {name: runs_of(name) for name in models}
-    summaries = summarise(_chosen(rows, [name for name, found in runs.items() if not found]))
-    scored = accuracies(dict.fromkeys(summary.model for summary in summaries), chain.from_iterable(runs.values()))
+    named = list(chain.from_iterable(runs.values()))
+    summaries = summarise(_chosen(rows, [name for name, found in runs.items() if not found], named))
+    scored = accuracies(dict.fromkeys(summary.model for summary in summaries), named)
     inside = modules and any(path.suffix == ".html" for path in paths)
     anatomies = _anatomies(summaries, fields=receptive_fields) if inside else []
     for path in paths:
@@ -177,8 +179,11 @@ def _must_be_writable(path: Path) -> None:
         raise UsageFault(f"{path} is a folder" if path.is_dir() else f"the folder {path.parent} does not exist")
 
 
-def _chosen(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
-    chosen = [row for row in rows if not patterns or any(_fits(row.model, pattern) for pattern in patterns)]
+def _chosen(rows: Sequence[Row], patterns: Sequence[str], runs: Sequence[str]) -> list[Row]:
+    """Return the rows of models that a pattern fits, and of runs that are named; without patterns all."""
+    chosen = [
+        row for row in rows if not patterns or row.model in runs or any(_fits(row.model, one) for one in patterns)
+    ]
     if not chosen:
         raise UsageFault(
             f"no measured model matches {', '.join(patterns)}"

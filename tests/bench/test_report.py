@@ -126,6 +126,25 @@ def test_models_are_chosen(rows: list[Row], tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_that_was_measured_is_shown_where_it_is_named(
+    make_row: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naming runs never hides them, and hides other models only beside a pattern."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/x/model").mkdir(parents=True)
+    Path("runs/x/model/model.json").write_text(json.dumps({"id": "segzoo/b", "metrics": {"mean_iou": 0.25}}))
+    rows = [make_row(model=name) for name in ("runs/x", "segzoo/a", "segzoo/b")]
+
+    def shown(*models: str) -> list[tuple[str, str]]:
+        write_reports(rows, [tmp_path / "out.csv"], models=models)
+        read = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
+        return [(line["model"], line["mean_iou"]) for line in read]
+
+    assert shown("runs/*") == [("runs/x", "0.25"), ("segzoo/a", ""), ("segzoo/b", "0.25")]
+    assert shown("runs/x", "a") == [("runs/x", "0.25"), ("segzoo/a", "")]
+    assert shown("a") == [("segzoo/a", "")]
+
+
 @pytest.mark.parametrize(
     ("name", "models", "message"),
     [
