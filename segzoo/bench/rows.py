@@ -25,6 +25,9 @@ Positive = Annotated[int, Field(ge=1)]
 SAMPLES_KEPT = 200
 """How many samples a row holds at most; they are spread over all that were taken."""
 
+OUT_OF_MEMORY = 12
+"""The exit code of a process that ran out of memory before it could measure; errno's ENOMEM."""
+
 
 class Settings(Frozen):
     """What decides on a measurement beside the model and the machine.

@@ -15,7 +15,7 @@ import torch
 from segzoo.bench import child
 from segzoo.bench.child import measure_model
 from segzoo.bench.roofline import roofline_of
-from segzoo.bench.rows import Request, Row, Settings
+from segzoo.bench.rows import OUT_OF_MEMORY, Request, Row, Settings
 from segzoo.errors import DeviceError, UnknownModel
 
 QUICK = Settings(size=(64, 64), batches=(2,), quick=True, min_samples=6, min_seconds=0, max_seconds=0.4)
@@ -134,6 +134,26 @@ def test_the_process_prints_rows_alone(offer: Callable[..., Path], tmp_path: Pat
     assert [(row.model, row.kind, row.status) for row in rows] == [("acme-seg/tiny", "latency", "ok")]
     assert "a line of the model" in done.stderr
     assert "a line of C code" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "message"),
+    [
+        ("torch.empty(1 << 60)", OUT_OF_MEMORY, "can't allocate memory"),
+        ("raise MemoryError('all gone')", OUT_OF_MEMORY, "all gone"),
+        ("raise RuntimeError('it fell over')", 3, "it fell over"),
+    ],
+)
+def test_a_model_that_cannot_be_built_for_want_of_memory(
+    statement: str, code: int, message: str, offer: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Too little memory has an exit code of its own, so that the row can say so; other faults have not."""
+    offer("acme-seg", "huge")
+    builder = f"import torch\ndef build(params, *, in_channels, num_classes):\n    {statement}\n"
+    (tmp_path / "site" / "acme_nets.py").write_text(builder)
+    done = run_child(request(model="acme-seg/huge").model_dump_json())
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
