@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-slow check bench generate clean
+.PHONY: demo test test-slow check bench figures generate clean
 
 # One environment serves every target: the whole tested set of packages, pinned.
 $(STAMP): pyproject.toml constraints.txt
@@ -28,7 +28,12 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
+# What every model of the zoo costs on this processor, in about ten minutes.
 bench: $(STAMP)
+	$(BIN)/segzoo bench --device cpu --quick
+
+# The figures that README and docs quote, but for those that take longer or need a GPU.
+figures: $(STAMP)
 	$(BIN)/python benchmarks/list_startup.py --out benchmarks/results/list_startup.json
 	$(BIN)/python benchmarks/list_with_faulty_plugins.py --out benchmarks/results/list_with_faulty_plugins.json
 	$(BIN)/python benchmarks/spin_wait.py --out benchmarks/results/spin_wait.json

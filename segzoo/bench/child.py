@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import JsonValue, ValidationError
 
-from segzoo.bench.batches import first_line
+from segzoo.bench.batches import first_line, is_out_of_memory
 from segzoo.bench.clock import Clock, clock_for
 from segzoo.bench.count import count
 from segzoo.bench.energy import idle_watts, open_meter
@@ -23,7 +23,7 @@ from segzoo.bench.environment import describe_environment, environment_key
 from segzoo.bench.measure import Bench, Failure, Figures, Outcome, measure_mode
 from segzoo.bench.memory import limit_memory, release
 from segzoo.bench.peaks import measure_peaks, sizes_for
-from segzoo.bench.rows import Mode, Request, Row
+from segzoo.bench.rows import OUT_OF_MEMORY, Mode, Request, Row
 from segzoo.bench.subject import Subject, open_subject
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.messages import explain
@@ -79,7 +79,13 @@ def main() -> int:
                 rows.flush()
         except SegzooError as error:
             print(error, file=sys.stderr)
-            return error.exit_code
+            # A model that had no room to be built is told as one that cannot be.
+            return OUT_OF_MEMORY if is_out_of_memory(error) else error.exit_code
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            print(first_line(error), file=sys.stderr)
+            return OUT_OF_MEMORY
     return 0
 
 
@@ -113,7 +119,12 @@ def _counts(subject: Subject, size: tuple[int, int]) -> dict[str, Any]:
     except Exception as error:  # a plugin may raise anything
         logger.warning("%s cannot be counted: %s", subject.name, first_line(error))
         return {"parameters": sum(parameter.numel() for parameter in subject.model.parameters())}
-    return {"parameters": counts.parameters, "gmacs": counts.macs / 1e9}
+    return {
+        "parameters": counts.parameters,
+        "gmacs": counts.macs / 1e9,
+        "bytes_moved": counts.bytes_moved,
+        "operations": counts.operations,
+    }
 
 
 def _row(shared: dict[str, Any], mode: Mode, outcome: Outcome) -> Row:

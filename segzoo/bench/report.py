@@ -11,14 +11,15 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segzoo.bench.accuracy import Accuracy, accuracies
 from segzoo.bench.rows import Row
 from segzoo.bench.scatter import Chart, Scored, draw_scatter
-from segzoo.bench.selection import is_run
-from segzoo.bench.summary import CONVENTION, HEADER, Summary, cells, state, summarise
+from segzoo.bench.selection import runs_of
+from segzoo.bench.summary import CONVENTION, Summary, cells, header_for, state, summarise
 from segzoo.errors import UsageFault
 from segzoo.files import write_atomic
 from segzoo.page import count, decimal, own_script, percent, render
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".html", ".csv", ".md")
 
-_TEXT = ("model", "mode", "kind", "status")
+_TEXT = ("model", "mode", "kind", "bound", "status")
 _SORTED_BY = {
     "model": "model",
     "mode": "mode",
@@ -39,6 +40,9 @@ _SORTED_BY = {
     "ms": "latency_ms",
     "images/s": "images_per_second",
     "memory": "memory_allocated",
+    "floor": "floor_share",
+    "bound": "bound",
+    "launch overhead": "launch_overhead",
     "status": "status",
 }
 
@@ -73,7 +77,8 @@ def write_reports(
     Args:
         rows: What was measured.
         paths: Files that end in .html, .csv or .md; those that exist are replaced.
-        models: Names and globs of the models to show, all without any; run directories add their mIoU.
+        models: Names and globs of the models to show, all without any; run directories, or globs of them, are shown
+            where they were measured, and add their mIoU.
         modules: Whether the page shows what the modules of the models cost, for which they are built.
         receptive_fields: Whether it shows receptive fields beside them, which takes seconds for each model.
 
@@ -82,9 +87,10 @@ def write_reports(
     """
     for path in paths:
         _must_be_writable(path)
-    runs = [name for name in models if is_run(name)]
-    summaries = summarise(_chosen(rows, [name for name in models if name not in runs]))
-    scored = accuracies(dict.fromkeys(summary.model for summary in summaries), runs)
+    runs = {name: runs_of(name) for name in models}
+    named = list(chain.from_iterable(runs.values()))
+    summaries = summarise(_chosen(rows, [name for name, found in runs.items() if not found], named))
+    scored = accuracies(dict.fromkeys(summary.model for summary in summaries), named)
     inside = modules and any(path.suffix == ".html" for path in paths)
     anatomies = _anatomies(summaries, fields=receptive_fields) if inside else []
     for path in paths:
@@ -112,11 +118,14 @@ def to_csv(summaries: Sequence[Summary], scored: Mapping[str, Accuracy]) -> str:
 
 def to_markdown(summaries: Sequence[Summary], scored: Mapping[str, Accuracy]) -> str:
     """Return a table for people, below the convention of its counts."""
-    header = [*HEADER, *(["mIoU"] if scored else [])]
+    columns = header_for(summaries)
+    header = [*columns, *(["mIoU"] if scored else [])]
     lines = [f"{CONVENTION}. Input {', '.join(_inputs(summaries))}.", "", _line(header), _line(["---"] * len(header))]
     for summary in summaries:
         found = scored.get(summary.model)
-        lines.append(_line([*cells(summary), *([percent(found.mean_iou if found else None)] if scored else [])]))
+        shown = cells(summary)
+        score = [percent(found.mean_iou if found else None)] if scored else []
+        lines.append(_line([*(shown[name] for name in columns), *score]))
     return "\n".join(lines) + "\n"
 
 
@@ -131,14 +140,15 @@ def page(
         scored: The scores of models.
         anatomies: What is known of the models' modules.
     """
-    header = [*HEADER, *(["mIoU"] if scored else [])]
+    columns = header_for(summaries)
+    header = [*columns, *(["mIoU"] if scored else [])]
     environments = {row.environment_key: row.environment for row in rows}
     return render(
         "bench.html.j2",
         script=own_script("bench.js"),
         convention=f"{CONVENTION}; input {', '.join(_inputs(summaries))}",
         columns=[{"name": name, "number": name not in _TEXT} for name in header],
-        rows=[_row(summary, scored) for summary in summaries],
+        rows=[_row(summary, columns, scored) for summary in summaries],
         charts=charts(summaries, scored),
         failures=[(f"{each.model}, {each.mode}, {each.batch_size}", each.error) for each in summaries if each.error],
         anatomies=[_drawn(anatomy) for anatomy in anatomies],
@@ -169,8 +179,11 @@ def _must_be_writable(path: Path) -> None:
         raise UsageFault(f"{path} is a folder" if path.is_dir() else f"the folder {path.parent} does not exist")
 
 
-def _chosen(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
-    chosen = [row for row in rows if not patterns or any(_fits(row.model, pattern) for pattern in patterns)]
+def _chosen(rows: Sequence[Row], patterns: Sequence[str], runs: Sequence[str]) -> list[Row]:
+    """Return the rows of models that a pattern fits, and of runs that are named; without patterns all."""
+    chosen = [
+        row for row in rows if not patterns or row.model in runs or any(_fits(row.model, one) for one in patterns)
+    ]
     if not chosen:
         raise UsageFault(
             f"no measured model matches {', '.join(patterns)}"
@@ -193,9 +206,10 @@ def _anatomies(summaries: Sequence[Summary], *, fields: bool) -> list[Anatomy]:
     return [anatomy for model, size in sizes.items() for anatomy in examine([model], size, fields=fields)]
 
 
-def _row(summary: Summary, scored: Mapping[str, Accuracy]) -> list[Cell]:
-    values, found = summary.fields(), []
-    for name, text in zip(HEADER, cells(summary), strict=True):
+def _row(summary: Summary, columns: Sequence[str], scored: Mapping[str, Accuracy]) -> list[Cell]:
+    values, shown, found = summary.fields(), cells(summary), []
+    for name in columns:
+        text = shown[name]
         value = values[_SORTED_BY[name]]
         if name == "memory":
             value = summary.memory_allocated or summary.memory_reserved
@@ -217,7 +231,9 @@ def _note(column: str, summary: Summary) -> str:
         return summary.error or ("" if state(summary) == "ok" else "the interval was wide when the time was up")
     if column == "ms" and summary.fastest_ms is not None:
         spread = f"{decimal(summary.fastest_ms, 3)} to {decimal(summary.slowest_ms, 3)}"
-        return f"{spread} in {count(summary.processes)} processes"
+        return f"{spread} in {summary.processes} process{'es' * (summary.processes != 1)}"
+    if column == "floor" and summary.floor_ms is not None:
+        return f"the machine's peaks allow {decimal(summary.floor_ms, 3)} ms"
     return ""
 
 

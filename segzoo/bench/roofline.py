@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from segzoo.bench.ways import Way
+from segzoo.bench.rows import Row
+from segzoo.bench.ways import Way, way_of
 from segzoo.spec import Frozen
 
 Bound = Literal["launch-bound", "memory-bound", "compute-bound"]
@@ -86,3 +87,26 @@ def roofline(work: Work, peaks: Peaks, *, way: Way, measured_ms: float) -> Roofl
     else:
         bound = "memory-bound" if memory >= compute else "compute-bound"
     return Roofline(floor_ms=floor * 1e3, percent=100 * floor * 1e3 / measured_ms, bound=bound)
+
+
+def roofline_of(row: Row) -> Roofline | None:
+    """Return where a measured row stands below the peaks that its process measured, or None where one is not known."""
+    peaks = _peaks(row.environment.get("state"))
+    if peaks is None or row.latency_ms is None or row.effective_batch is None:
+        return None
+    if row.gmacs is None or row.bytes_moved is None or row.operations is None:
+        return None
+    # Every image moves activations, but the weights are read once for the whole batch.
+    weights = min(4 * (row.parameters or 0), row.bytes_moved)
+    work = Work(
+        macs=round(row.gmacs * 1e9) * row.effective_batch,
+        bytes_moved=weights + (row.bytes_moved - weights) * row.effective_batch,
+        operations=row.operations,
+    )
+    way = way_of(row.mode, row.device.partition(":")[0])
+    return roofline(work, peaks, way=way, measured_ms=row.latency_ms)
+
+
+def _peaks(state: JsonValue) -> Peaks | None:
+    found = state.get("peaks") if isinstance(state, dict) else None
+    return None if found is None else Peaks.model_validate(found)

@@ -25,6 +25,9 @@ Positive = Annotated[int, Field(ge=1)]
 SAMPLES_KEPT = 200
 """How many samples a row holds at most; they are spread over all that were taken."""
 
+OUT_OF_MEMORY = 12
+"""The exit code of a process that ran out of memory before it could measure; errno's ENOMEM."""
+
 
 class Settings(Frozen):
     """What decides on a measurement beside the model and the machine.
@@ -73,6 +76,8 @@ class Row(Frozen):
         model: Full id, or the run directory as it was named.
         parameters: How many parameters the model has; None where it could not be counted.
         gmacs: 10^9 multiply-accumulates for one image; None where it could not be counted.
+        bytes_moved: Bytes that the operations on one image read and write in float32; None as above.
+        operations: How many operations touch data for it; None as above.
         input: Channels, height and width of an image.
         device: The torch device.
         mode: How the model was run.
@@ -102,6 +107,8 @@ class Row(Frozen):
     model: str
     parameters: int | None = None
     gmacs: float | None = None
+    bytes_moved: int | None = None
+    operations: int | None = None
     input: tuple[int, int, int]
     device: str
     mode: Mode

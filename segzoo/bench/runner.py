@@ -158,6 +158,8 @@ class _Recorder:
             model=model,
             parameters=known.parameters if known else None,
             gmacs=known.gmacs if known else None,
+            bytes_moved=known.bytes_moved if known else None,
+            operations=known.operations if known else None,
             input=known.input if known else (IN_CHANNELS, *sweep.settings.size),
             device=sweep.device,
             mode=measurement.mode,

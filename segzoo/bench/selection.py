@@ -5,6 +5,7 @@ This module needs no torch.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def choose_models(patterns: Iterable[str]) -> list[str]:
     """Return full ids and run directories, each once, in the order of the patterns.
 
     Args:
-        patterns: Names, ids and globs as ``segzoo list`` takes them, and run directories.
+        patterns: Names, ids and globs as ``segzoo list`` takes them, and run directories or globs of them.
 
     Raises:
         SegzooError: If a pattern matches nothing, or a folder is no run.
@@ -33,16 +34,22 @@ def is_run(name: str) -> bool:
     return any((folder / DESCRIPTION).is_file() for folder in (Path(name), Path(name) / "model"))
 
 
-def _matches(pattern: str) -> Iterator[str]:
+def runs_of(pattern: str) -> list[str]:
+    """Return the run directories that a path or a glob over paths names, sorted."""
     if is_run(pattern):
-        yield pattern
-        return
+        return [pattern]
+    # Without a slash a glob is one of models: * is the zoo, whatever folders lie around.
+    found = glob.glob(pattern) if "/" in pattern else []  # noqa: PTH207 - Path.glob refuses absolute patterns
+    return sorted(filter(is_run, found))
+
+
+def _matches(pattern: str) -> Iterator[str]:
     registry = default_registry()
-    found = registry.list(pattern)
-    if found:
+    if runs := runs_of(pattern):
+        yield from runs
+    elif found := registry.list(pattern):
         # A bare name that is not a glob may have an owner: a built-in wins over plugins.
-        glob = any(mark in pattern for mark in "*?[")
-        yield from (info.id for info in found) if glob else (registry.resolve(pattern).id,)
+        yield from (info.id for info in found) if glob.has_magic(pattern) else (registry.resolve(pattern).id,)
     elif Path(pattern).is_dir():
         raise UsageFault(f"the folder {pattern} holds no trained model: a run has model/{DESCRIPTION}")
     else:

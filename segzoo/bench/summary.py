@@ -6,13 +6,14 @@ This module needs no torch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
 from segzoo.bench.planned import Measurement, measurement_of
+from segzoo.bench.roofline import Bound, roofline_of
 from segzoo.bench.rows import Kind, Mode, Row, Status
-from segzoo.page import UNKNOWN, decimal, millions
+from segzoo.page import UNKNOWN, decimal, millions, percent
 
 CONVENTION = "GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads"
 """What the multiply-accumulates are, in the words of ``bench/count.py``, which needs torch."""
@@ -40,6 +41,10 @@ class Summary:
         memory_reserved: Peak bytes held, the most of all processes.
         energy_joules_per_image: Median over processes.
         compile_seconds: Median over processes.
+        floor_ms: The least time that the machine's peaks allow a batch, median over processes.
+        floor_share: How much of the measured time that is, median over processes.
+        bound: What takes longest: launching, moving bytes, or arithmetic.
+        launch_overhead: Latency in ``eager`` over that of the replayed graph, for the graph.
         converged: Whether every process came to rest.
         processes: How many have figures.
         status: ``ok`` where any has, otherwise what became of the first.
@@ -63,6 +68,10 @@ class Summary:
     memory_reserved: int | None
     energy_joules_per_image: float | None
     compile_seconds: float | None
+    floor_ms: float | None
+    floor_share: float | None
+    bound: Bound | None
+    launch_overhead: float | None
     converged: bool
     processes: int
     status: Status
@@ -79,29 +88,44 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
     for row in rows:
         groups.setdefault((row.model, row.device, row.input, measurement_of(row)), []).append(row)
     # Sorting keeps the order of equals.
-    return [_summary(groups[key]) for key in sorted(groups, key=lambda key: key[0])]
+    return _with_overheads([_summary(groups[key]) for key in sorted(groups, key=lambda key: key[0])])
 
 
-HEADER = ("model", "mode", "kind", "batch", "parameters", "GMACs", "ms", "images/s", "memory", "status")
+HEADER = (
+    *("model", "mode", "kind", "batch", "parameters", "GMACs", "ms", "images/s", "memory"),
+    *("floor", "bound", "launch overhead", "status"),
+)
+"""The columns of tables; ``floor`` is how much of the time the machine's peaks account for."""
+_SELDOM_KNOWN = ("floor", "bound", "launch overhead")
 
 
-def cells(summary: Summary) -> tuple[str, ...]:
-    """Return what tables show of a summary, below :data:`HEADER`."""
+def header_for(summaries: Iterable[Summary]) -> list[str]:
+    """Return the columns that a table of these summaries has; those that quick sweeps leave empty are left out."""
+    shown = [cells(summary) for summary in summaries]
+    return [name for name in HEADER if name not in _SELDOM_KNOWN or any(each[name] != UNKNOWN for each in shown)]
+
+
+def cells(summary: Summary) -> dict[str, str]:
+    """Return what tables show of a summary, by the names in :data:`HEADER`."""
     batch = str(summary.batch_size)
     if summary.effective_batch not in (None, summary.batch_size):
         batch = f"{summary.effective_batch} of {batch}"
-    return (
-        summary.model,
-        summary.mode,
-        summary.kind,
-        batch,
-        millions(summary.parameters),
-        decimal(summary.gmacs, 2),
-        decimal(summary.latency_ms, 3),
-        decimal(summary.images_per_second, 1),
-        mebibytes(summary.memory_allocated or summary.memory_reserved),
-        state(summary),
-    )
+    overhead = summary.launch_overhead
+    return {
+        "model": summary.model,
+        "mode": summary.mode,
+        "kind": summary.kind,
+        "batch": batch,
+        "parameters": millions(summary.parameters),
+        "GMACs": decimal(summary.gmacs, 2),
+        "ms": decimal(summary.latency_ms, 3),
+        "images/s": decimal(summary.images_per_second, 1),
+        "memory": mebibytes(summary.memory_allocated or summary.memory_reserved),
+        "floor": percent(summary.floor_share),
+        "bound": summary.bound or UNKNOWN,
+        "launch overhead": UNKNOWN if overhead is None else f"{overhead:.2f}x",
+        "status": state(summary),
+    }
 
 
 def state(summary: Summary) -> str:
@@ -118,6 +142,7 @@ def _summary(rows: list[Row]) -> Summary:
     good = [row for row in rows if row.status == "ok" and row.latency_ms is not None]
     first = (good or rows)[0]
     times = [row.latency_ms for row in good if row.latency_ms is not None]
+    floors = [found for row in good if (found := roofline_of(row))]
     return Summary(
         model=first.model,
         device=first.device,
@@ -136,11 +161,30 @@ def _summary(rows: list[Row]) -> Summary:
         memory_reserved=max((row.memory_reserved for row in good if row.memory_reserved), default=None),
         energy_joules_per_image=_middle(row.energy_joules_per_image for row in good),
         compile_seconds=_middle(row.compile_seconds for row in good),
+        floor_ms=_middle(floor.floor_ms for floor in floors),
+        floor_share=_middle(floor.percent / 100 for floor in floors),
+        bound=floors[0].bound if floors else None,
+        launch_overhead=None,
         converged=bool(good) and all(row.converged for row in good),
         processes=len(good),
         status=first.status,
         error=first.error,
     )
+
+
+def _with_overheads(summaries: list[Summary]) -> list[Summary]:
+    """Add to each replayed graph by what the same model takes longer where its operations are launched one by one."""
+    eager = {
+        (each.model, each.device, each.input): each.latency_ms
+        for each in summaries
+        if (each.mode, each.kind) == ("eager", "latency")
+    }
+
+    def overhead(each: Summary) -> float | None:
+        launched = eager.get((each.model, each.device, each.input))
+        return launched / each.latency_ms if each.kind == "graph" and launched and each.latency_ms else None
+
+    return [replace(each, launch_overhead=overhead(each)) for each in summaries]
 
 
 def _middle(values: Iterable[float | None]) -> float | None:

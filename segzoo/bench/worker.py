@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from segzoo.bench.rows import Request, Status
+from segzoo.bench.rows import OUT_OF_MEMORY, Request, Status
 
 CHILD = (sys.executable, "-m", "segzoo.bench.child")
 """The command of a process that measures one model."""
@@ -115,7 +115,8 @@ class Worker:
             return None
         if code < 0:
             return self._killed(-code)
-        return Ending("crash", self._last_words() or f"the process ended with exit code {code}")
+        status: Status = "oom" if code == OUT_OF_MEMORY else "crash"
+        return Ending(status, self._last_words() or f"the process ended with exit code {code}")
 
     def kill(self) -> None:
         """End the process, and what it has started."""

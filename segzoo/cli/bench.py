@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from segzoo.bench.planned import planned
 from segzoo.bench.rows import Row, Settings, read_rows
 from segzoo.bench.selection import choose_models
-from segzoo.bench.summary import CONVENTION, HEADER, cells, summarise
+from segzoo.bench.summary import CONVENTION, cells, header_for, summarise
 from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.errors import Interrupted, SegzooError, UsageFault
 from segzoo.messages import explain
@@ -75,9 +75,7 @@ def bench(
 
     repeats = repeats or (QUICK_REPEATS if quick else REPEATS)
     sweep = Sweep(chosen, settings, find_device(device), repeats, timeout)
-    typer.echo(
-        f"{len(chosen)} models, {len(planned(settings))} rows from each of {repeats} processes: {path}", err=True
-    )
+    typer.echo(f"models: {len(chosen)}, each in {repeats} x {len(planned(settings))} measurements: {path}", err=True)
     rows = _interruptible(lambda: run_sweep(sweep, path), path)
     _print_rows(rows, as_json=as_json)
     if not any(row.status == "ok" for row in rows):
@@ -215,7 +213,8 @@ def _print_rows(rows: Sequence[Row], *, as_json: bool) -> None:
         print_rows([row.model_dump(mode="json") for row in rows])
         return
     summaries = summarise(rows)
-    print_table(HEADER, [cells(summary) for summary in summaries])
+    columns = header_for(summaries)
+    print_table(columns, [[cells(summary)[name] for name in columns] for summary in summaries])
     shapes = sorted({summary.fields()["input"] for summary in summaries})
     typer.echo(f"{CONVENTION}; input {', '.join(shapes)}", err=True)
 

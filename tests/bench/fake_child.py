@@ -13,7 +13,7 @@ from pathlib import Path
 
 from segzoo.bench.environment import describe_environment, environment_key
 from segzoo.bench.planned import Measurement, planned
-from segzoo.bench.rows import Request, Row
+from segzoo.bench.rows import OUT_OF_MEMORY, Request, Row
 
 
 def row_of(request: Request, measurement: Measurement, **fields: object) -> Row:
@@ -47,7 +47,8 @@ def go_wrong(fault: str) -> None:
         case "raise":
             raise RuntimeError("the model fell over")
         case "memory":
-            raise MemoryError("no memory for 9 GiB")
+            print("MemoryError: no memory for 9 GiB", file=sys.stderr)
+            sys.exit(OUT_OF_MEMORY)
         case "hang":
             time.sleep(600)
         case "abort":

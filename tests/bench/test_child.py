@@ -14,10 +14,13 @@ import torch
 
 from segzoo.bench import child
 from segzoo.bench.child import measure_model
-from segzoo.bench.rows import Request, Row, Settings
+from segzoo.bench.roofline import roofline_of
+from segzoo.bench.rows import OUT_OF_MEMORY, Request, Row, Settings
 from segzoo.errors import DeviceError, UnknownModel
 
 QUICK = Settings(size=(64, 64), batches=(2,), quick=True, min_samples=6, min_seconds=0, max_seconds=0.4)
+
+COUNTED = {"parameters": 7, "macs": 5 * 10**8, "bytes_moved": 10**6, "operations": 30}
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -53,9 +56,7 @@ def run_child(content: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(autouse=True)
 def _fake_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count by a stand-in: what is counted is tested elsewhere."""
-    monkeypatch.setattr(
-        child, "count", lambda model, *, size, in_channels: SimpleNamespace(parameters=7, macs=5 * 10**8)
-    )
+    monkeypatch.setattr(child, "count", lambda model, *, size, in_channels: SimpleNamespace(**COUNTED))
 
 
 def test_rows_hold_what_was_asked_and_measured() -> None:
@@ -71,6 +72,7 @@ def test_rows_hold_what_was_asked_and_measured() -> None:
     for row in rows:
         assert (row.model, row.device, row.input, row.repeat) == ("segzoo/fast_scnn", "cpu", (3, 64, 64), 3)
         assert (row.parameters, row.gmacs, row.settings) == (7, 0.5, settings)
+        assert (row.bytes_moved, row.operations) == (10**6, 30)
         assert row.environment_key == rows[0].environment_key
         assert Row.model_validate_json(row.model_dump_json()) == row
     for row in rows[:2]:
@@ -95,6 +97,8 @@ def test_peaks_are_measured_unless_it_is_to_be_quick(monkeypatch: pytest.MonkeyP
     states = [row.environment["state"] for row in (quick, full)]
     assert ["peaks" in state for state in states if isinstance(state, dict)] == [False, True]
     assert quick.environment_key == full.environment_key
+    assert roofline_of(quick) is None
+    assert roofline_of(full) is not None
 
 
 def test_a_model_that_cannot_be_counted_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +134,26 @@ def test_the_process_prints_rows_alone(offer: Callable[..., Path], tmp_path: Pat
     assert [(row.model, row.kind, row.status) for row in rows] == [("acme-seg/tiny", "latency", "ok")]
     assert "a line of the model" in done.stderr
     assert "a line of C code" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "code", "message"),
+    [
+        ("torch.empty(1 << 60)", OUT_OF_MEMORY, "can't allocate memory"),
+        ("raise MemoryError('all gone')", OUT_OF_MEMORY, "all gone"),
+        ("raise RuntimeError('it fell over')", 3, "it fell over"),
+    ],
+)
+def test_a_model_that_cannot_be_built_for_want_of_memory(
+    statement: str, code: int, message: str, offer: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Too little memory has an exit code of its own, so that the row can say so; other faults have not."""
+    offer("acme-seg", "huge")
+    builder = f"import torch\ndef build(params, *, in_channels, num_classes):\n    {statement}\n"
+    (tmp_path / "site" / "acme_nets.py").write_text(builder)
+    done = run_child(request(model="acme-seg/huge").model_dump_json())
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

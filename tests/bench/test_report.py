@@ -85,6 +85,25 @@ def test_page_has_everything(rows: list[Row]) -> None:
         assert text in html
 
 
+def test_page_shows_floors_where_they_are_known(make_row: Make) -> None:
+    """What the peaks allow stands beside the time, and how long launching takes beside the graph."""
+    peaks = {"bytes_per_second": 1e10, "flops_fp32": 1e11, "flops_bf16": 1e11, "launch_seconds": 1e-6}
+    work = {
+        "gmacs": 0.1,
+        "bytes_moved": 10**6,
+        "operations": 10,
+        "device": "cuda",
+        "environment": {"state": {"peaks": peaks}},
+    }
+    rows = [make_row(**work), make_row(mode="graph", kind="graph", latency_ms=4.0, **work)]
+    html = page(rows, summarise(rows), {}, [])
+    for text in ("20.0%", "50.0%", "compute-bound", "2.50x", "the machine&#39;s peaks allow 2.000 ms"):
+        assert text in html
+    assert "| graph | 1 | 29.45 M | 0.10 | 4.000 | 100.0 | — | 50.0% | compute-bound | 2.50x | ok |" in to_markdown(
+        summarise(rows), {}
+    )
+
+
 def test_page_without_runs_has_no_chart(rows: list[Row]) -> None:
     """Cost against mIoU needs mIoU."""
     html = page(rows, summarise(rows), {}, [])
@@ -105,6 +124,25 @@ def test_models_are_chosen(rows: list[Row], tmp_path: Path) -> None:
         ("segzoo/a", "0.625"),
         ("segzoo/c", ""),
     ]
+
+
+def test_a_run_that_was_measured_is_shown_where_it_is_named(
+    make_row: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naming runs never hides them, and hides other models only beside a pattern."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/x/model").mkdir(parents=True)
+    Path("runs/x/model/model.json").write_text(json.dumps({"id": "segzoo/b", "metrics": {"mean_iou": 0.25}}))
+    rows = [make_row(model=name) for name in ("runs/x", "segzoo/a", "segzoo/b")]
+
+    def shown(*models: str) -> list[tuple[str, str]]:
+        write_reports(rows, [tmp_path / "out.csv"], models=models)
+        read = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
+        return [(line["model"], line["mean_iou"]) for line in read]
+
+    assert shown("runs/*") == [("runs/x", "0.25"), ("segzoo/a", ""), ("segzoo/b", "0.25")]
+    assert shown("runs/x", "a") == [("runs/x", "0.25"), ("segzoo/a", "")]
+    assert shown("a") == [("segzoo/a", "")]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +183,8 @@ def test_page_in_a_browser(rows: list[Row], tmp_path: Path, browse: Callable[[Pa
     assert browser.evaluate(names) == ["9.000"]
     assert browser.evaluate("document.getElementById('shown').textContent") == "1 of 4 rows"
     assert browser.evaluate("document.querySelectorAll('svg').length") == 3
+    best = "Array.from(document.querySelectorAll('circle.best title'), each => each.textContent.split(':')[0])"
+    assert browser.evaluate(best) == ["segzoo/a", "x/<b>"] * 2 + ["x/<b>"]
     widths = browser.evaluate("Array.from(document.querySelectorAll('.bars i'), bar => bar.style.width)")
     assert widths == ["75%", "25%"]
     assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

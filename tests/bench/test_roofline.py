@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from segzoo.bench.roofline import Bound, Peaks, Work, roofline
+from segzoo.bench.roofline import Bound, Peaks, Work, roofline, roofline_of
+from segzoo.bench.rows import Mode, Row
 from segzoo.bench.ways import Way
 
 PEAKS = Peaks(bytes_per_second=1e12, flops_fp32=1e13, flops_bf16=1e14, launch_seconds=5e-6)
@@ -46,3 +49,36 @@ def test_a_time_of_zero_is_refused() -> None:
     """The message has the value."""
     with pytest.raises(ValueError, match=r"measured_ms must be positive, got 0"):
         roofline(Work(macs=1, bytes_moved=1, operations=1), PEAKS, way=Way(), measured_ms=0)
+
+
+COUNTED = {"parameters": 10**6, "gmacs": 1.0, "bytes_moved": 10**8, "operations": 10}
+
+
+@pytest.mark.parametrize(
+    ("mode", "device", "batch", "floor_ms"),
+    [
+        ("eager", "cpu", 1, 0.2),
+        ("eager", "cuda:1", 8, 1.6),
+        # 8 images at the matmul's own peak; 4 MB of weights once, 96 MB of activations for each, at half the bytes.
+        ("bf16", "cuda", 8, (4 + 8 * 96) * 1e6 / 2 / 1e12 * 1e3),
+    ],
+)
+def test_a_row_knows_its_work(
+    mode: Mode, device: str, batch: int, floor_ms: float, make_row: Callable[..., Row]
+) -> None:
+    """Arithmetic grows with the batch that was measured; the weights are read once for all of it."""
+    state = {"state": {"peaks": PEAKS.model_dump()}}
+    row = make_row(mode=mode, device=device, batch_size=32, effective_batch=batch, environment=state, **COUNTED)
+    found = roofline_of(row)
+    assert found is not None
+    assert found.floor_ms == pytest.approx(floor_ms)
+    assert found.percent == pytest.approx(100 * floor_ms / 10.0)
+
+
+def test_what_is_not_known_has_no_floor(make_row: Callable[..., Row]) -> None:
+    """Without peaks, without counts or without figures there is nothing to compare."""
+    state = {"state": {"peaks": PEAKS.model_dump()}}
+    assert roofline_of(make_row(environment=state, **COUNTED)) is not None
+    assert roofline_of(make_row(**COUNTED)) is None
+    assert roofline_of(make_row(environment=state, **{**COUNTED, "gmacs": None})) is None
+    assert roofline_of(make_row(environment=state, failed=True, **COUNTED)) is None

@@ -44,7 +44,7 @@ def statuses(rows: list[Row], model: str) -> dict[str, set[str]]:
     ("fault", "status", "error"),
     [
         ("raise", "crash", "RuntimeError: the model fell over"),
-        ("memory", "crash", "MemoryError: no memory for 9 GiB"),
+        ("memory", "oom", "MemoryError: no memory for 9 GiB"),
         ("abort", "crash", "ended by SIGABRT"),
         ("segfault", "crash", "ended by SIGSEGV"),
         ("killed", "crash", "ended by SIGKILL"),

@@ -36,11 +36,14 @@ def test_third_parties_models_are_models(offer: Callable[..., Path]) -> None:
 
 
 def test_runs_are_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run directory is chosen as it was named, and so is the model folder of one."""
+    """A run directory is chosen as it was named, so are its model folder and runs that a glob matches."""
     monkeypatch.chdir(tmp_path)
     Path("runs/x/model").mkdir(parents=True)
     Path("runs/x/model/model.json").write_text("{}")
     assert choose_models(["runs/x", "runs/x/model"]) == ["runs/x", "runs/x/model"]
+    Path("runs/y/model").mkdir(parents=True)
+    Path("runs/y/model/model.json").write_text("{}")
+    assert choose_models(["runs/*", "./runs/[y-z]"]) == ["runs/x", "runs/y", "./runs/y"]
     with pytest.raises(UsageFault, match=r"the folder runs holds no trained model: a run has model/model\.json"):
         choose_models(["runs"])
 
