@@ -245,6 +245,14 @@ def _warn_of_odd_settings(recipe: Recipe, plan: Plan, device: torch.device) -> N
             train.batch_size,
             train.accumulate,
         )
+    epochs = train.epochs
+    if train.max_steps is not None:
+        epochs = min(epochs, -(-train.max_steps // plan.steps_per_epoch))
+    unfreeze = recipe.transfer.unfreeze_encoder_at
+    if unfreeze is not None and unfreeze > epochs:
+        logger.warning(
+            "transfer.unfreeze_encoder_at %d comes after the last epoch, %d: the encoder stays frozen", unfreeze, epochs
+        )
     if device.type == "cpu" and train.precision != "fp32":
         logger.warning(
             "train.precision %r is slow on most CPUs, which have no arithmetic for it; --set train.precision=fp32",

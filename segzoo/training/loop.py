@@ -362,8 +362,9 @@ class Trainer:
         signum = self._signum
         if signum is not None:
             self.world.wait()  # one that ends early would have the launcher end the one that saves
+            command = "segzoo" if self.world.size == 1 else "torchrun … -m segzoo"
             raise Interrupted(
                 signum,
                 f"stopped by a signal after step {self.state.step}; the state is saved, "
-                f"go on with: segzoo finetune {self.run.recipe_path} --out {self.run.folder} --resume",
+                f"go on with: {command} finetune {self.run.recipe_path} --out {self.run.folder} --resume",
             )
