@@ -18,6 +18,15 @@ from segzoo.errors import did_you_mean
 MAX_PROBLEMS = 5
 MAX_VALUE_LENGTH = 80
 
+PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "it may hold letters, digits, '.', '_' and '-', and does not begin with one of "
+    "the last three",
+}
+"""What the patterns that users meet ask for."""
+
+SIZES = ("image_size", "size", "window")
+"""Keys of two numbers that are a height and a width."""
+
 
 def explain(error: ValidationError, model: type[BaseModel], data: Any, *, under: str = "") -> str:  # noqa: ANN401
     """Return one line for each problem, such as ``train.epocs = 3: unknown key. Did you mean 'epochs'?``.
@@ -118,19 +127,33 @@ def _line(path: str, problem: ErrorDetails, section: type[BaseModel] | None) -> 
         case "value_error":
             reason = str(context["error"])
         case "too_short":
-            reason = f"expected at least {context['min_length']} items, got {context['actual_length']}"
+            reason = f"expected at least {_items(context['min_length'])}, got {len(problem['input'])}"
         case "too_long":
-            reason = f"expected at most {context['max_length']} items, got {context['actual_length']}"
+            reason = f"expected at most {_items(context['max_length'])}, got {len(problem['input'])}"
         case "tuple_type":
-            reason = "expected a list in brackets, such as [256, 256]"
-        case "string_pattern_mismatch":
-            reason = f"expected text of the form {context['pattern']}"
+            reason = _expected_list(section, path.rpartition(".")[2])
+        case "string_pattern_mismatch" if context["pattern"] in PATTERNS:
+            reason = PATTERNS[context["pattern"]]
         case _:
             reason = problem["msg"][0].lower() + problem["msg"][1:]
     # A section whose keys clash is not repeated; the reason names the keys.
     whole = problem["type"] == "value_error" and isinstance(problem["input"], (dict, BaseModel))
     value = "" if whole else f" = {show(problem['input'])}"
     return f"{path}{value}: {reason}" if path else reason
+
+
+def _items(count: int) -> str:
+    return f"{count} item{'s' * (count != 1)}"
+
+
+def _expected_list(section: type[BaseModel] | None, key: str) -> str:
+    """Say what kind of list belongs under a key."""
+    if key in SIZES:
+        return "expected a list [height, width]"
+    members = _members(annotation_of(section, key)) if section else []
+    lengths = [len(get_args(member)) for member in members if get_origin(member) is tuple]
+    fixed = lengths and not any(Ellipsis in get_args(member) for member in members)
+    return f"expected a list of {_items(lengths[0])}" if fixed else "expected a list in brackets"
 
 
 def _choice(path: str, value: Any, expected: str) -> str:  # noqa: ANN401 - any JSON

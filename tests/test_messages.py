@@ -88,6 +88,9 @@ def told(model: type[BaseModel], data: Any, *, under: str = "") -> str:
         ({"weights": [1, -2]}, "weights.1 = -2: input should be greater than or equal to 0"),
         ({"title": "clash"}, "a clash is not allowed"),
         ({"leaves": [{}]}, "leaves = [{}]: expected at least 2 items, got 1"),
+        ({"leaves": {}}, "leaves = {}: expected a list in brackets"),
+        ({"leaves": [{}, {"corner": 3}]}, "leaves.1.corner = 3: expected a list of 2 items"),
+        ({"leaves": [{}, {"corner": [1, 2, 3]}]}, "leaves.1.corner = [1, 2, 3]: expected at most 2 items, got 3"),
         ({"leaves": [{"width": "1"}]}, 'leaves.0.width = "1": input should be a valid integer'),
         ({"leaves": [{}, {"widht": 1}]}, "leaves.1.widht = 1: unknown key. Did you mean 'width'?"),
         ({"leaves": [{}, {"kind": "sqare"}]}, "leaves.1.kind = \"sqare\": expected 'round', 'square'. Did you mean 's"),
@@ -99,6 +102,19 @@ def test_one_problem_is_one_line(data: dict[str, Any], message: str) -> None:
     text = told(Root, data)
     assert text.startswith(message)
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"name": "x y/z"}, "name = \"x y/z\": it may hold letters, digits, '.', '_' and '-', and does not begin"),
+        ({"data": {"format": "shapes", "image_size": 256}}, "data.image_size = 256: expected a list [height, width]"),
+    ],
+)
+def test_what_a_recipe_holds_is_said_in_words(data: dict[str, Any], message: str) -> None:
+    """A pattern is not shown as one, and a size shows how it is written."""
+    whole = {"recipe_version": 1, "name": "x", "model": {"name": "unet"}, "data": {"format": "shapes"}}
+    assert told(Recipe, whole | data).startswith(message)
 
 
 def test_missing_key_is_named() -> None:

@@ -28,7 +28,7 @@ def list_models(
     rows = registry.list(pattern, tags=tag or (), family=family, origin=origin, pretrained=pretrained, license=license_)
     if not rows:
         hint = did_you_mean(pattern, registry.names())
-        _refuse_unknown_filters(tag or (), family, origin)
+        _refuse_unknown_filters(tag or (), family, origin, license_)
         filters = " with these filters" if any((tag, family, origin, pretrained, license_)) else ""
         raise UsageFault(f"no model matches {pattern!r}{filters}.{hint}")
     if as_json:
@@ -37,7 +37,7 @@ def list_models(
         print_table(("model", "family", "status", "license", "summary"), [_cells(row) for row in rows])
 
 
-def _refuse_unknown_filters(tags: Sequence[str], family: str | None, origin: str | None) -> None:
+def _refuse_unknown_filters(tags: Sequence[str], family: str | None, origin: str | None, license_: str | None) -> None:
     rows = default_registry().list()
     for tag in tags:
         _must_be_known("tag", tag, {name for row in rows for name in row.tags})
@@ -45,13 +45,16 @@ def _refuse_unknown_filters(tags: Sequence[str], family: str | None, origin: str
         _must_be_known("family", family, {row.family for row in rows if row.family})
     if origin is not None:
         _must_be_known("origin", canonicalize_name(origin), {row.distribution for row in rows})
+    licenses = {row.license for row in rows if row.license}
+    if license_ is not None and license_.lower() not in map(str.lower, licenses):
+        _must_be_known("license", license_, licenses)
 
 
 def _must_be_known(kind: str, name: str, known: set[str]) -> None:
     if name in known:
         return
     fault = UnknownName(kind, name, known)
-    raise fault if did_you_mean(name, known) else UsageFault(f"{fault} There are {', '.join(sorted(known))}")
+    raise fault if did_you_mean(name, known) else UsageFault(f"{fault} Known: {', '.join(sorted(known))}")
 
 
 def _cells(row: ModelInfo) -> tuple[str, ...]:

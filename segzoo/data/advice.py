@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from segzoo.data.classes import CAMVID, CAMVID_VOID
 from segzoo.data.doctor import Checkup, SplitFacts
+from segzoo.data.findings import explain_unpaired
+from segzoo.recipe.data import ClassEntry, FolderData
 from segzoo.recipe.schema import CrossEntropy, LossTerm
 
 LONGEST = 1024
@@ -13,6 +17,9 @@ LONGEST = 1024
 CROP = 512
 STEP = 32
 """Models with strides pad what is no multiple of it."""
+
+CAMVID_SIZE = (360, 360, 360, 480, 480, 480)
+"""Smallest, median and largest height and width of CamVid as the authors of SegNet published it."""
 
 Fragment = dict[str, Any]
 Statistics = tuple[Sequence[float], Sequence[float]]
@@ -44,7 +51,8 @@ def make_remarks(checkup: Checkup, expected: Statistics | None) -> list[str]:
         checkup: What was found.
         expected: What the model subtracts from images and divides them by; None where there is no model.
     """
-    remarks: list[str] = []
+    unpaired = explain_unpaired(finding for _, finding in checkup.findings)
+    remarks = [unpaired] if unpaired else []
     for split, facts in checkup.splits.items():
         absent = [entry.name for entry, count in zip(checkup.classes, facts.class_pixels, strict=True) if not count]
         if absent:
@@ -61,6 +69,50 @@ def make_remarks(checkup: Checkup, expected: Statistics | None) -> list[str]:
                 f"them down, data.image_size null with RandomCrop of {CROP}x{CROP} in augment trains on parts"
             )
     return remarks
+
+
+def remark_on_weights(classes: Sequence[ClassEntry], fragment: Fragment) -> list[str]:
+    """Return a remark on the classes that the proposed terms give no weight, where there are such."""
+    lists = [term.get("class_weights") for term in fragment.get("loss", ())]
+    without = [
+        entry.name
+        for label, entry in enumerate(classes)
+        if any(isinstance(weights, list) and weights[label] == 0 for weights in lists)
+    ]
+    if not without:
+        return []
+    one = len(without) == 1
+    return [
+        f"loss: the class weight of {', '.join(map(repr, without))} is 0: {'it does' if one else 'they do'} not occur "
+        f"in training, so {'it' if one else 'they'} would count for nothing"
+    ]
+
+
+def remark_on_camvid(section: object, labels: Mapping[str, int], checkup: Checkup) -> list[str]:
+    """Return a remark on a folder that looks like CamVid with indices, whose void would be trained as a class.
+
+    Args:
+        section: The data as it was guessed.
+        labels: How many masks hold each label or colour.
+        checkup: What was found.
+    """
+    if (
+        not isinstance(section, FolderData)
+        or section.images is not None
+        or section.mask_mode not in ("index", "palette")
+    ):
+        return []
+    known = {str(label) for label in range(CAMVID_VOID + 1)}
+    if str(CAMVID_VOID) not in labels or not known.issuperset(labels):
+        return []
+    sizes = {(facts.heights, facts.widths) for facts in checkup.splits.values()}
+    named = "camvid" in Path(section.root).resolve().name.lower()
+    if not named and any((*heights, *widths) != CAMVID_SIZE for heights, widths in sizes):
+        return []
+    return [
+        f'this looks like CamVid: data of "format": "camvid" has its {len(CAMVID)} classes by name and ignores the '
+        f"void, {CAMVID_VOID}, which is trained as class_{CAMVID_VOID} otherwise"
+    ]
 
 
 def propose(

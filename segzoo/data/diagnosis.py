@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segzoo.data.advice import Fragment, Statistics, class_weights, make_remarks, propose, training_split
+from segzoo.data.advice import (
+    Fragment,
+    Statistics,
+    class_weights,
+    make_remarks,
+    propose,
+    remark_on_camvid,
+    remark_on_weights,
+    training_split,
+)
 from segzoo.data.doctor import Checkup, SplitFacts, examine_source
 from segzoo.data.examine import Watch, unwatched
 from segzoo.data.findings import Finding
@@ -92,6 +101,7 @@ def diagnose_folder(root: Path, *, watch: Watch = unwatched) -> Diagnosis:
     diagnosis = _conclude(checkup, None, guess.labels, section, (CrossEntropy(),))
     more = diagnosis.fragment.get("data", {})
     diagnosis.fragment["data"] = guess.proposal | more
+    diagnosis.remarks.extend(remark_on_camvid(guess.section, guess.labels, checkup))
     return diagnosis
 
 
@@ -124,13 +134,14 @@ def _conclude(
 ) -> Diagnosis:
     split = training_split(checkup)
     weights = {} if split is None else class_weights(checkup.splits[split])
+    fragment = propose(checkup, weights, data=section, loss=loss)
     return Diagnosis(
         checkup=checkup,
         expected=expected,
         labels=labels,
         weights=weights,
-        remarks=make_remarks(checkup, expected),
-        fragment=propose(checkup, weights, data=section, loss=loss),
+        remarks=[*make_remarks(checkup, expected), *remark_on_weights(checkup.classes, fragment)],
+        fragment=fragment,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from segzoo.errors import DataError
@@ -53,6 +55,32 @@ class FileFault(DataError):  # noqa: N818 - a user's file is at fault
     def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
         self.finding = finding
+
+
+def explain_unpaired(findings: Iterable[Finding]) -> str | None:
+    """Return what sets the names of all masks without an image apart from those of images, where it is one thing.
+
+    Args:
+        findings: All that is wrong with the files.
+    """
+    names: dict[Kind, list[str]] = {"missing_mask": [], "missing_image": []}
+    for finding in findings:
+        if finding.kind in names:
+            names[finding.kind].append(Path(finding.file).stem)
+    images, masks = names["missing_mask"], names["missing_image"]
+    if len(masks) < 2:
+        return None
+    for image in images:
+        before, found, behind = masks[0].partition(image)
+        if not found or bool(before) == bool(behind):
+            continue
+        if {before + other + behind for other in images}.issuperset(masks):
+            place = f"end in {behind!r}" if behind else f"begin with {before!r}"
+            return printable(
+                f"the names of all {len(masks)} masks without an image {place}: an image and its mask must have the "
+                "same name, the suffix apart; rename the masks"
+            )
+    return None
 
 
 def printable(text: str) -> str:

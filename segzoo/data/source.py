@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.findings import Finding
+from segzoo.data.findings import Finding, explain_unpaired
 from segzoo.errors import DataError
 from segzoo.recipe.data import (
     Ade20kData,
@@ -97,9 +97,9 @@ def open_source(data: DataSection, *, seed: int, in_channels: int = 3) -> Source
     except PermissionError as error:
         raise DataError(f"{error.filename}: {error.strerror}; the data cannot be listed") from error
     if findings:
-        raise DataError(
-            f"{len(findings)} files are no pair of an image and a mask:\n{name_some(list(map(str, findings)))}"
-        )
+        reason = explain_unpaired(findings)
+        lines = [name_some(list(map(str, findings))), *([reason] if reason else [])]
+        raise DataError("\n".join([f"{len(findings)} files are no pair of an image and a mask:", *lines]))
     refuse_empty(source.splits, getattr(data, "root", data.format))
     return source
 
@@ -176,7 +176,7 @@ def refuse_empty(splits: Mapping[str, Sequence[Sample]], where: str) -> None:
     empty = [split for split, samples in splits.items() if not samples]
     if empty:
         found = ", ".join(f"{split} has {len(samples)}" for split, samples in splits.items() if samples)
-        others = f" ({found}; a fraction of so few may be none)" if found else ""
+        others = f" ({found})" if found else ""
         raise DataError(f"no samples in split {', '.join(map(repr, empty))}: looked in {where}{others}")
 
 

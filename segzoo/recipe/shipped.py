@@ -33,4 +33,7 @@ def find_recipe(source: str | Path) -> Path:
     if path.suffix or len(path.parts) > 1:
         beside = [other.name for other in path.parent.glob("*.json")]
         raise RecipeError(f"no recipe file {path}.{did_you_mean(path.name, [*beside, *shipped])}")
+    file = path.with_name(f"{path.name}.json") if path.name else path
+    if file.is_file():
+        raise RecipeError(f"no recipe named {str(source)!r}. Did you mean the file {str(file)!r}?")
     raise UnknownName("recipe", str(source), shipped)

@@ -39,6 +39,7 @@ from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
 from segzoo.training.preflight import check_batch_norm, warn_of_random_features
 from segzoo.training.rundir import RunRecord
+from segzoo.training.shortage import shortage_told
 from segzoo.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
@@ -82,52 +83,53 @@ def build_parts(
     )
     _check_share(plan)
     _warn_of_odd_settings(recipe, plan, device)
-    batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
-    with world.in_turn():
-        model, pretrained = _build_model(recipe, spec, params, source, resumed)
-    if min(map(len, plan.shares(0))) == 1 and not (train.sync_batchnorm and world.size > 1):
-        size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
-        check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
-    if train.sync_batchnorm and world.size > 1:
-        model = synchronise(model)
-    warn_of_random_features(recipe)
-    normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
-    names = [entry.name for entry in source.classes]
-    first_batch = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=source.ignore_index)
-    _configure(recipe, device)
-    layout = torch.channels_last if train.channels_last else torch.contiguous_format
-    model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
-    normalise = normalise.to(device)
-    predictor = _predictor(model, normalise, recipe, device)
-    if predictor.cut is not None:
-        check_cut(predictor.cut, predictor.prepare(batch.images[:1]))
-    parts = Parts(
-        recipe=recipe,
-        spec=spec,
-        source=source,
-        fingerprint=report.fingerprint,
-        first_batch=first_batch,
-        model=model,
-        pretrained=pretrained,
-        loss=_build_loss(recipe, source, report).to(device),
-        optimizer=build_optimizer(
-            model,
-            recipe.optimizer,
-            encoder_scale=recipe.transfer.encoder_lr_scale,
-            layer_decay=recipe.transfer.layer_decay,
-            fused=device.type == "cuda",
-        ),
-        scaler=torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
-        average=average,
-        cut=predictor.cut,
-        predictor=predictor,
-        scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
-        transform=transform,
-        plan=plan,
-        workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu", processes=world.local_size),
-        device=device,
-    )
+    with shortage_told(lambda: "before the first step", recipe, plan):
+        batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
+        with world.in_turn():
+            model, pretrained = _build_model(recipe, spec, params, source, resumed)
+        if min(map(len, plan.shares(0))) == 1 and not (train.sync_batchnorm and world.size > 1):
+            size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
+            check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
+        if train.sync_batchnorm and world.size > 1:
+            model = synchronise(model)
+        warn_of_random_features(recipe)
+        normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
+        names = [entry.name for entry in source.classes]
+        first_batch = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=source.ignore_index)
+        _configure(recipe, device)
+        layout = torch.channels_last if train.channels_last else torch.contiguous_format
+        model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+        average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
+        normalise = normalise.to(device)
+        predictor = _predictor(model, normalise, recipe, device)
+        if predictor.cut is not None:
+            check_cut(predictor.cut, predictor.prepare(batch.images[:1]))
+        parts = Parts(
+            recipe=recipe,
+            spec=spec,
+            source=source,
+            fingerprint=report.fingerprint,
+            first_batch=first_batch,
+            model=model,
+            pretrained=pretrained,
+            loss=_build_loss(recipe, source, report).to(device),
+            optimizer=build_optimizer(
+                model,
+                recipe.optimizer,
+                encoder_scale=recipe.transfer.encoder_lr_scale,
+                layer_decay=recipe.transfer.layer_decay,
+                fused=device.type == "cuda",
+            ),
+            scaler=torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
+            average=average,
+            cut=predictor.cut,
+            predictor=predictor,
+            scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
+            transform=transform,
+            plan=plan,
+            workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu", processes=world.local_size),
+            device=device,
+        )
     return parts, report
 
 
@@ -242,6 +244,14 @@ def _warn_of_odd_settings(recipe: Recipe, plan: Plan, device: torch.device) -> N
             plan.num_samples,
             train.batch_size,
             train.accumulate,
+        )
+    epochs = train.epochs
+    if train.max_steps is not None:
+        epochs = min(epochs, -(-train.max_steps // plan.steps_per_epoch))
+    unfreeze = recipe.transfer.unfreeze_encoder_at
+    if unfreeze is not None and unfreeze > epochs:
+        logger.warning(
+            "transfer.unfreeze_encoder_at %d comes after the last epoch, %d: the encoder stays frozen", unfreeze, epochs
         )
     if device.type == "cpu" and train.precision != "fp32":
         logger.warning(

@@ -309,4 +309,5 @@ def _quiet_unless(first: bool) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Return what an error says, without the advice that gloo adds."""
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]

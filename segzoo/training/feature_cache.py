@@ -186,11 +186,15 @@ def _fill(
     return found
 
 
+def _amount(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 def _refuse_memory(needed: int) -> None:
     available = available_memory()
     if 0 < available < needed:
         raise RecipeError(
-            f"transfer.cache 'memory': the features take {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are "
+            f"transfer.cache 'memory': the features take {_amount(needed)}, {_amount(available)} are "
             "available; set it to 'disk' or 'none', or use fewer transfer.views or a smaller data.image_size"
         )
 
@@ -242,8 +246,8 @@ def _space(length: int, dtype: torch.dtype, needed: int, folder: Path | None) ->
             os.posix_fallocate(file.fileno(), 0, max(length * dtype.itemsize, 1))
         except OSError as error:
             raise RecipeError(
-                f"transfer.cache 'disk': the features take {needed / 2**30:.1f} GiB, and in {folder} there is "
-                f"{error.strerror.lower() if error.strerror else 'no room'}; use fewer transfer.views, a smaller "
-                "data.image_size, or cache 'none'"
+                f"transfer.cache 'disk': the features take {_amount(needed)}, and in {folder} there is "
+                f"{error.strerror.lower() if error.strerror else 'no room'}; choose another --out, a smaller "
+                "data.image_size, fewer transfer.views, or cache 'none'"
             ) from error
         return torch.from_file(file.name, shared=True, size=length, dtype=dtype)

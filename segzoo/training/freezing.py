@@ -99,10 +99,11 @@ class Freezer:
 
     def summary(self, epochs: int) -> Summary | None:
         """Return what was audited in the first ``epochs`` epochs, or None where nothing was frozen."""
-        audited = [parts for epoch in range(1, epochs + 1) if (parts := frozen_parts(self._transfer, epoch))]
+        each = (frozen_parts(self._transfer, epoch, self._cut) for epoch in range(1, epochs + 1))
+        audited = [parts for parts in each if parts]
         if not audited:
             return None
-        parts = tuple(dict.fromkeys(part for each in audited for part in each))
+        parts = tuple(dict.fromkeys(part for names in audited for part in names))
         modules = [self._model.get_submodule(part) for part in parts]
         return Summary(
             parts,

@@ -37,6 +37,9 @@ from segzoo.training.stopping import has_stalled
 from segzoo.training.supply import Supply
 from segzoo.training.watch import CHECK_EVERY, LossWatch, weights_are_finite
 
+NAMED = 64
+"""How many samples of a step a message lists."""
+
 
 class Trainer:
     """Trains, validates and saves.
@@ -218,7 +221,9 @@ class Trainer:
 
     def _describe(self, step: int) -> str:
         samples = self.parts.source.splits["train"]
-        names = ", ".join(samples[index].name for _, index in self.parts.plan.keys(step))
+        keys = self.parts.plan.keys(step)
+        names = ", ".join(samples[index].name for _, index in keys[:NAMED])
+        names += f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
         return f"at step {step + 1} (epoch {step // self.parts.plan.steps_per_epoch + 1}; samples {names})"
 
     def _epoch_is_over(self) -> bool:
@@ -357,8 +362,9 @@ class Trainer:
         signum = self._signum
         if signum is not None:
             self.world.wait()  # one that ends early would have the launcher end the one that saves
+            command = "segzoo" if self.world.size == 1 else "torchrun … -m segzoo"
             raise Interrupted(
                 signum,
                 f"stopped by a signal after step {self.state.step}; the state is saved, "
-                f"go on with: segzoo finetune {self.run.recipe_path} --out {self.run.folder} --resume",
+                f"go on with: {command} finetune {self.run.recipe_path} --out {self.run.folder} --resume",
             )

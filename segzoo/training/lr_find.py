@@ -19,6 +19,7 @@ from segzoo.training.device import choose_device, set_threads
 from segzoo.training.freezing import Freezer
 from segzoo.training.launch import refuse_launcher
 from segzoo.training.optimizers import set_learning_rate
+from segzoo.training.shortage import shortage_told
 from segzoo.training.step import TrainStep
 
 SMOOTHING = 0.9
@@ -108,7 +109,9 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
         rate = start * (end / start) ** (place / max(steps - 1, 1))
         torch.manual_seed(derive_seed(recipe.train.seed, "step", place))
         set_learning_rate(parts.optimizer, rate)
-        running = SMOOTHING * running + (1 - SMOOTHING) * float(step(list(islice(loader, parts.plan.batches_per_step))))
+        with shortage_told(lambda: f"in step {len(rates) + 1}", recipe, parts.plan):
+            loss = float(step(list(islice(loader, parts.plan.batches_per_step))))
+        running = SMOOTHING * running + (1 - SMOOTHING) * loss
         smooth = running / (1 - SMOOTHING ** (place + 1))
         if not math.isfinite(smooth) or (losses and smooth > DIVERGED * min(losses)):
             break

@@ -23,6 +23,7 @@ from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, w
 from segzoo.training.loop import Trainer
 from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord
 from segzoo.training.scores import describe_briefly, describe_scores
+from segzoo.training.shortage import explain_shortage, is_shortage, shortage_told
 from segzoo.training.signals import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -83,10 +84,12 @@ def train_run(
     if world.first:
         run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
         run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
-    trainer = Trainer(parts, run, stop, environment, world)
+    with shortage_told(lambda: "before the first step", recipe, parts.plan):
+        trainer = Trainer(parts, run, stop, environment, world)
+        if saved is not None:
+            _announce(saved["environment"], environment)
+            trainer.restore(saved)
     if saved is not None:
-        _announce(saved["environment"], environment)
-        trainer.restore(saved)
         logger.info("resumed after step %d of %d", trainer.state.step, parts.total_steps)
     elif world.first:
         run.drop_after(0)
@@ -164,13 +167,9 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 def _explain(error: RuntimeError | MemoryError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
+    if is_shortage(error):
+        return explain_shortage(trainer.describe_step(), recipe, trainer.parts.plan)
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        smaller = max(recipe.train.batch_size // 2, 1)
-        return (
-            f"out of memory {trainer.describe_step()}; try --set train.batch_size={smaller}, "
-            "a smaller data.image_size, or --set train.precision=bf16"
-        )
     if "DataLoader" in text:
         return (
             f"a data worker died or hung {trainer.describe_step()}: {text.splitlines()[0]}; go on with --resume, "

@@ -112,7 +112,7 @@ def find_parts(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     found = {name: part for name in PARTS if isinstance(part := getattr(model, name, None), nn.Module)}
     for name in names:
         if name not in found:
-            raise UnknownName(f"part of {type(model).__name__}", name, found)
+            raise UnknownName(f"part of {type(model).__name__} ({', '.join(found)})", name, found)
     return [found[name] for name in names]
 
 

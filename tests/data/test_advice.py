@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from segzoo.data.advice import class_weights, make_remarks, propose, training_split
-from segzoo.data.doctor import Checkup, SplitFacts, Spread
-from segzoo.recipe.data import ClassEntry
+from segzoo.data.advice import (
+    class_weights,
+    make_remarks,
+    propose,
+    remark_on_camvid,
+    remark_on_weights,
+    training_split,
+)
+from segzoo.data.doctor import Checkup, Listed, SplitFacts, Spread
+from segzoo.data.findings import Finding
+from segzoo.recipe.data import CamvidData, ClassEntry, FolderData
 from segzoo.recipe.schema import CrossEntropy, Dice
 
 CLASSES = (ClassEntry(name="a"), ClassEntry(name="b"), ClassEntry(name="c"))
@@ -87,6 +95,67 @@ def test_weights_are_those_of_the_losses() -> None:
     assert weights["median_frequency"] == pytest.approx([0.55 / 0.6, 0.55 / 0.5, 0], rel=1e-3)
     assert weights["enet"][2] == pytest.approx(50.5, rel=1e-3)
     assert class_weights(facts(class_pixels=(0, 0, 0))) == {}
+
+
+@pytest.mark.parametrize(
+    ("weights", "remark"),
+    [
+        ([1.0, 2.0, 3.0], []),
+        (
+            [1.0, 0.0, 3.0],
+            ["loss: the class weight of 'b' is 0: it does not occur in training, so it would count for nothing"],
+        ),
+        (
+            [0.0, 1.0, 0.0],
+            ["loss: the class weight of 'a', 'c' is 0: they do not occur in training, so they would count for nothing"],
+        ),
+    ],
+)
+def test_weight_of_nothing_is_said(weights: list[float], remark: list[str]) -> None:
+    """A class that the fragment would leave out of the loss is named; where no weights are proposed nothing is said."""
+    fragment = {"loss": [{"name": "dice"}, {"name": "cross_entropy", "class_weights": weights}]}
+    assert remark_on_weights(CLASSES, fragment) == remark
+    assert remark_on_weights(CLASSES, {}) == []
+
+
+CAMVID_LABELS = {str(label): 4 for label in range(12)}
+
+
+@pytest.mark.parametrize(
+    ("root", "width", "labels", "known"),
+    [
+        ("data/streets", 480, CAMVID_LABELS, True),
+        ("data/CamVid", 640, CAMVID_LABELS, True),
+        ("data/streets", 640, CAMVID_LABELS, False),
+        ("data/camvid", 480, CAMVID_LABELS | {"12": 1}, False),
+        ("data/camvid", 480, {"0": 4, "1": 4}, False),
+        ("data/camvid", 480, {}, False),
+        ("data/camvid", 480, CAMVID_LABELS | {"0, 0, 255": 1}, False),
+    ],
+)
+def test_folder_like_camvid_is_named(root: str, width: int, labels: dict[str, int], known: bool) -> None:
+    """Labels up to the void together with the size or the name tell of CamVid, and the remark names its format."""
+    section = FolderData(root=root, classes=CLASSES)
+    found = checkup(train=facts(widths=Spread(width, width, width)))
+    remarks = remark_on_camvid(section, labels, found)
+    assert ['"format": "camvid"' in remark for remark in remarks] == [True] * known
+
+
+def test_folder_of_another_kind_is_not_taken_for_camvid() -> None:
+    """Two folders of one's own, colours, and CamVid that is known as such have no remark."""
+    own = FolderData(root="camvid", images="a", masks="b", splits={"train": 1.0}, classes=CLASSES)
+    binary = FolderData(root="camvid", mask_mode="binary", classes=CLASSES[:2])
+    for section in (own, binary, CamvidData(root="camvid")):
+        assert remark_on_camvid(section, CAMVID_LABELS, checkup()) == []
+
+
+def test_names_of_masks_that_end_otherwise_are_said_once() -> None:
+    """What all unpaired masks share is a remark beside the findings."""
+    files = [("missing_mask", f"images/{number}.jpg") for number in range(3)]
+    files += [("missing_image", f"masks/{number}_mask.png") for number in range(3)]
+    listed = tuple(Listed(None, Finding(kind, file, "")) for kind, file in files)  # type: ignore[arg-type]
+    (remark,) = make_remarks(Checkup(listed, CLASSES, {}, Counter(), 0), None)
+    assert "all 3 masks without an image end in '_mask'" in remark
 
 
 def propose_for(found: Checkup, **section: Any) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def test_draw_is_mixed() -> None:
 
 
 def test_empty_split_is_named() -> None:
-    """A split without samples is refused, with the place that was searched."""
-    with pytest.raises(DataError, match=r"no samples in split 'val': looked in data/x"):
+    """A split without samples is refused, with the place that was searched and what the others have."""
+    with pytest.raises(DataError, match=r"no samples in split 'val': looked in data/x \(train has 100\)"):
         refuse_empty({"train": SAMPLES, "val": ()}, "data/x")
 
 

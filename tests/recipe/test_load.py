@@ -168,7 +168,7 @@ def test_overrides_come_before_validation(write: Write) -> None:
     """A recipe that lacks a key is completed; what an override breaks is told as such, other faults with the file."""
     path = write({key: value for key, value in SMALL.items() if key != "name"})
     assert load_recipe(path, ["name=other", "train.epochs=3"]).train.epochs == 3
-    with pytest.raises(RecipeError, match=r'^--set name = "../x": expected text of the form'):
+    with pytest.raises(RecipeError, match=r"^--set name = \"../x\": it may hold letters, digits"):
         load_recipe(path, ["name=../x"])
     with pytest.raises(RecipeError) as caught:
         load_recipe(path, ["train.epochs=three"])
@@ -193,6 +193,14 @@ def test_missing_file_gets_a_suggestion(write: Write, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match=r"no recipe file quickstart.jsn\. Did you mean 'quickstart'"):
         load_recipe("quickstart.jsn")
+
+
+def test_name_without_its_suffix_gets_a_suggestion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that lies there under the name and ``.json`` is suggested."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "copy.json").write_text("{}")
+    with pytest.raises(RecipeError, match=r"^no recipe named 'copy'\. Did you mean the file 'copy\.json'\?$"):
+        find_recipe("copy")
 
 
 def test_folder_is_no_recipe(tmp_path: Path) -> None:

@@ -150,6 +150,23 @@ def test_settings_that_are_odd_are_told(caplog: pytest.LogCaptureFixture) -> Non
     assert "train.precision 'bf16' is slow on most CPUs" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (("train.epochs=2", "transfer.unfreeze_encoder_at=3"), "unfreeze_encoder_at 3 comes after the last epoch, 2"),
+        (("train.epochs=9", "train.max_steps=1", "transfer.unfreeze_encoder_at=2"), "after the last epoch, 1"),
+        (("train.epochs=9", "train.max_steps=2", "transfer.unfreeze_encoder_at=2"), None),
+    ],
+)
+def test_an_encoder_that_never_trains_is_told(
+    changes: tuple[str, ...], told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An epoch that the run does not reach thaws nothing; one that it reaches has no warning."""
+    build_parts(resolve_recipe(small("transfer.strategy=finetune", *changes), default_registry()), choose_device("cpu"))
+    assert ("comes after the last epoch" in caplog.text) is (told is not None)
+    assert (told or "") in caplog.text
+
+
 def test_a_dry_run_counts_class_weights() -> None:
     """The classes are known without the data; the message names the path."""
     weights = 'loss=[{"name":"cross_entropy","class_weights":[1,2,3]}]'

@@ -398,6 +398,7 @@ def test_torchrun_trains_batch_norms_and_stops_on_a_signal(tmp_path: Path) -> No
     process.send_signal(signal.SIGTERM)
     messages = process.communicate(timeout=60)[1]
     assert messages.count("error: stopped by a signal") == 1, messages
+    assert "go on with: torchrun … -m segzoo finetune" in messages
     assert record(tmp_path / "run")["status"] == "interrupted"
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -429,7 +430,7 @@ def test_a_process_alone_adds_nothing() -> None:
 def test_only_broken_connections_are_a_lost_process() -> None:
     """Other errors of torch keep their own words."""
     world = World(Launch(0, 2, 0, 2), control=object())  # type: ignore[arg-type]
-    lost = world.explain(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
+    lost = world.explain(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer. Advice. More advice"))
     assert isinstance(lost, ProcessLost)
-    assert "Connection closed by peer" in str(lost)
+    assert "Connection closed by peer). The last good" in str(lost)
     assert world.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

@@ -77,8 +77,8 @@ def test_full_disk_is_told_before_it_is_written(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(RecipeError, match=r"transfer.cache 'disk'.*no space left on device"):
-        FeatureSet(batch(0, 1), 5, tmp_path)
+    with pytest.raises(RecipeError, match=r"'disk': the features take 30.5 MiB, .*no space left on device; choose an"):
+        FeatureSet(batch(0, 1), 1_000_000, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -341,6 +341,49 @@ def test_out_of_memory_suggests_a_batch_size(
     assert_resumable(run, tmp_path / "run", str(caught.value))
 
 
+def test_samples_of_a_large_step_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message lists 64 of them and how many more there are."""
+
+    def exhausted(self: Trainer, batch: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Trainer, "_train_step", exhausted)
+    with pytest.raises(TrainingError, match=r"train-\d+ and 6 more\); try --set train.batch_size=35,") as caught:
+        finetune(small('data.counts={"train":70,"val":1}', "train.batch_size=70"), out=tmp_path / "run", device="cpu")
+    assert str(caught.value).count("train-") == 64
+
+
+@pytest.mark.parametrize("place", ["try_first_batch", "build_from_spec", "build_optimizer"])
+def test_out_of_memory_before_training_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The first batch, the model or the optimizer may be too large already: the same words, and no run begins."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 18.8 GiB")
+
+    monkeypatch.setattr(building, place, exhausted)
+    with pytest.raises(TrainingError, match=r"^out of memory before the first step; try --set train\.batch_size=2, "):
+        finetune(small(), out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_out_of_memory_on_resuming_keeps_the_checkpoint(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is restored may be too large as well; the run failed, and goes on to the bit."""
+
+    def exhausted(self: Trainer, saved: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "restore", exhausted)
+        with pytest.raises(TrainingError, match=r"^out of memory before the first step; try --set") as caught:
+            finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
+    assert_resumable(run, tmp_path / "run", str(caught.value))
+
+
 def assert_resumable(whole: Run, folder: Path, error: str, *changes: str) -> None:
     """Check that a run failed with the error, and ends with the bits of the whole run when it is resumed."""
     record = Run(folder).record

@@ -9,6 +9,7 @@ from torch import nn
 from segzoo.errors import TrainingError
 from segzoo.recipe.schema import TransferSection
 from segzoo.training.freezing import Freezer, frozen_parts
+from segzoo.transfer import CutBeforeHead
 
 FINETUNE = TransferSection(unfreeze_encoder_at=3)
 FROZEN = TransferSection(strategy="frozen_encoder")
@@ -32,6 +33,14 @@ class Small(nn.Module):
 def test_summary_counts_tensors_and_epochs(transfer: TransferSection, epochs: int) -> None:
     """After five epochs it tells the parts, their tensors of both kinds, and the epochs that left them as they were."""
     assert Freezer(Small(), transfer).summary(5) == (("encoder",), 4, 3, epochs)
+
+
+def test_summary_has_all_that_a_cut_freezes() -> None:
+    """Where a head is trained on features, every part that gives them was audited, and is told."""
+    model = Small()
+    model.decoder = nn.Conv2d(4, 4, 1)
+    transfer = TransferSection(strategy="feature_identity")
+    assert Freezer(model, transfer, CutBeforeHead(model)).summary(1) == (("encoder", "decoder"), 6, 3, 1)
 
 
 @pytest.mark.parametrize(("transfer", "epochs"), [(TransferSection(), 5), (FROZEN, 0)])

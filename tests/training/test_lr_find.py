@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from segzoo.errors import TrainingError
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
 from segzoo.training.lr_find import RangeTest, draw_range_test, find_learning_rate
+from segzoo.training.step import TrainStep
 
 
 def test_suggestion_is_the_steepest_fall() -> None:
@@ -41,3 +43,16 @@ def test_range_test_of_a_recipe(tmp_path: Path) -> None:
     assert np.diff(np.log(first.rates)).tolist() == pytest.approx([np.log(1e3) / 11] * (len(first.rates) - 1))
     draw_range_test(tmp_path / "lr.png", first.rates, first.losses, 1e-3)
     assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_out_of_memory_is_told_with_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range test that needs too much memory says what to lower, as a run does."""
+
+    def exhausted(self: TrainStep, batches: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TrainStep, "__call__", exhausted)
+    changes = ("data.size=[32,32]", "data.image_size=[32,32]", 'data.counts={"train":4,"val":1}', "train.batch_size=4")
+    recipe = resolve_recipe(load_recipe("quickstart", changes), default_registry())
+    with pytest.raises(TrainingError, match=r"^out of memory in step 1; try --set train\.batch_size=2, "):
+        find_learning_rate(recipe, device="cpu", start=1e-3, end=1e-2, steps=10)

@@ -214,9 +214,9 @@ def test_unknown_part_changes_nothing() -> None:
     """A typo gets a suggestion before any part is frozen; a decoder that is not there is told; so is an empty call."""
     model = Stages()
     for action in (freeze, unfreeze):
-        with pytest.raises(UnknownName, match=r"no part of Stages named 'encodr'. Did you mean 'encoder'\?"):
+        with pytest.raises(UnknownName, match=r"Stages \(encoder, head\) named 'encodr'. Did you mean 'encoder'\?"):
             action(model, "head", "encodr")
-        with pytest.raises(UnknownName, match="no part of Stages named 'decoder'"):
+        with pytest.raises(UnknownName, match=r"no part of Stages \(encoder, head\) named 'decoder'"):
             action(model, "decoder")
         with pytest.raises(ValueError, match="name at least one part of the model: 'encoder', 'decoder', 'head'"):
             action(model)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from segzoo.data.findings import Finding, Kind
 from segzoo.data.images import SUFFIXES
 from segzoo.data.source import Sample, draw_splits
+from segzoo.errors import DataError
 
 
 class Found(NamedTuple):
@@ -34,14 +35,29 @@ def deal(
         official: Finds the files of an official split.
         everything: Finds the files that fractions are drawn from.
         seed: The recipe's seed.
+
+    Raises:
+        DataError: If whole pairs are all there is, and a fraction of them comes to none.
     """
     fractions = {split: share for split, share in splits.items() if not isinstance(share, str)}
     if fractions:
         samples, findings = everything()
-        return draw_splits(samples, fractions, seed=seed), findings
+        drawn = draw_splits(samples, fractions, seed=seed)
+        if samples and not findings:
+            _refuse_too_small(drawn, fractions, len(samples))
+        return drawn, findings
     found = {split: official(str(share)) for split, share in splits.items()}
     findings = tuple(dict.fromkeys(finding for part in found.values() for finding in part.findings))
     return {split: part.samples for split, part in found.items()}, findings
+
+
+def _refuse_too_small(drawn: Mapping[str, tuple[Sample, ...]], fractions: Mapping[str, float], samples: int) -> None:
+    empty = [f"data.splits.{split} {fractions[split]:g}" for split, members in drawn.items() if not members]
+    if empty:
+        raise DataError(
+            f"{', '.join(empty)}: this fraction of {samples} sample{'s' * (samples > 1)} comes to none; "
+            "give a larger one, or add samples"
+        )
 
 
 def pair_folders(images: Path, masks: Path, *, prefix: str = "", image_end: str = "", mask_end: str = "") -> Found:

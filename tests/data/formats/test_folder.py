@@ -116,6 +116,16 @@ def test_files_without_partner_are_named(tmp_path: Path) -> None:
     assert f"{tmp_path}/train/masks/c.png: no image in" in str(caught.value)
 
 
+def test_masks_named_otherwise_are_told_in_one_line(tmp_path: Path) -> None:
+    """The last line says what their names share."""
+    write_split(tmp_path, "train", ["a", "b", "c"])
+    for path in (tmp_path / "train/masks").iterdir():
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    with pytest.raises(DataError, match="6 files are no pair") as caught:
+        open_source(folder(tmp_path, splits={"train": "train"}), seed=0)
+    assert "all 3 masks without an image end in '_mask'" in str(caught.value).splitlines()[-1]
+
+
 def test_many_missing_masks_are_counted(tmp_path: Path) -> None:
     """Twenty files are listed, the rest is a number."""
     write_split(tmp_path, "train", [f"{number:02}" for number in range(30)])

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from numpy.typing import ArrayLike
 
+from segzoo.data.findings import Finding
 from segzoo.data.formats.pairs import Found, deal, join, pair_folders, pair_listed
 from segzoo.data.source import Sample
+from segzoo.errors import DataError
 
 WritePair = Callable[[Path, Path, ArrayLike], None]
 
@@ -129,6 +131,21 @@ def test_fractions_are_drawn_from_everything(folders: tuple[Path, Path]) -> None
     )
     assert sorted(sample.name for samples in splits.values() for sample in samples) == ["a", "b"]
     assert findings == ()
+
+
+def test_fraction_of_nothing_is_told(folders: tuple[Path, Path]) -> None:
+    """The message has the key, the fraction and the samples; where files are at fault those are told instead."""
+
+    def draw() -> tuple[dict[str, tuple[Sample, ...]], tuple[Finding, ...]]:
+        splits = {"train": 0.9, "val": 0.01}
+        return deal(splits, lambda split: pytest.fail("none"), lambda: pair_folders(*folders), seed=0)
+
+    with pytest.raises(DataError, match=r"^data\.splits\.val 0\.01: this fraction of 2 samples comes to none; give a"):
+        draw()
+    (folders[1] / "b.png").unlink()
+    splits, findings = draw()
+    assert splits["val"] == ()
+    assert [finding.kind for finding in findings] == ["missing_mask"]
 
 
 def test_join_keeps_the_order() -> None:
