@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/segzoo finetune recipes/quickstart.json --device cpu --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
