@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -73,7 +74,7 @@ def main() -> int:
     if options.rounds < 2:
         parser.error(f"--rounds must be at least 2, got {options.rounds}")
     models = choose_models(options.models.split(","))
-    started = time.perf_counter()
+    started, load = time.perf_counter(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         trials = unchanged(models, options.rounds, Path(folder))
         planted = slowed(models, Path(folder))
@@ -83,7 +84,7 @@ def main() -> int:
     print(f"{len(wrong)} of {len(trials)} trials without a difference find one; {seconds:.0f} s")
     print(f"{len(found)} of {len(planted)} slow-downs by {PLANTED:.0%} are found")
     if options.out is not None:
-        write(options.out, trials, planted, seconds)
+        write(options.out, trials, planted, {"seconds": round(seconds), "load_average": [load, os.getloadavg()[0]]})
     return int(len(wrong) > TOLERATED * len(trials) or len(found) < len(planted))
 
 
@@ -100,16 +101,19 @@ def answer() -> int:
 def unchanged(models: Sequence[str], rounds: int, folder: Path) -> list[Comparison]:
     """Measure again and again, and compare each result with the one before."""
     sweep = Sweep(models, SETTINGS, "cpu", REPEATS, timeout=120)
-    results = [measured(sweep, folder / f"{number}.jsonl") for number in range(rounds)]
+    results = (measured(sweep, folder / f"{number}.jsonl") for number in range(rounds))
     return [each for pair in itertools.pairwise(results) for each in shown(compare(*pair, threshold=THRESHOLD).found)]
 
 
 def slowed(models: Sequence[str], folder: Path) -> list[Comparison]:
-    """Measure as it is, then slowed, and compare."""
-    plain = Sweep(models, SETTINGS, "cpu", PLANTED_REPEATS, timeout=120)
-    slow = dataclasses.replace(plain, command=SLOWED)
-    results = [measured(sweep, folder / name) for sweep, name in ((plain, "plain.jsonl"), (slow, "slow.jsonl"))]
-    return shown(compare(*results, threshold=THRESHOLD).found)
+    """Measure as it is and slowed, in turns, and compare."""
+    plain, slow = list[Row](), list[Row]()
+    for repeats in range(1, PLANTED_REPEATS + 1):
+        # A sweep with one more repeat goes on with its file: what befalls the machine befalls both.
+        sweep = Sweep(models, SETTINGS, "cpu", repeats, timeout=120)
+        plain = measured(sweep, folder / "plain.jsonl")
+        slow = measured(dataclasses.replace(sweep, command=SLOWED), folder / "slow.jsonl")
+    return shown(compare(plain, slow, threshold=THRESHOLD).found)
 
 
 def measured(sweep: Sweep, path: Path) -> list[Row]:
@@ -129,8 +133,8 @@ def shown(comparisons: list[Comparison]) -> list[Comparison]:
     return comparisons
 
 
-def write(path: Path, trials: Sequence[Comparison], planted: Sequence[Comparison], seconds: float) -> None:
-    """Write what was found, with the environment."""
+def write(path: Path, trials: Sequence[Comparison], planted: Sequence[Comparison], course: dict[str, object]) -> None:
+    """Write what was found, with how long it took, the load before and after, and the environment."""
     result = {
         "threshold": THRESHOLD,
         "processes": REPEATS,
@@ -139,7 +143,7 @@ def write(path: Path, trials: Sequence[Comparison], planted: Sequence[Comparison
         "planted": PLANTED,
         "planted_processes": PLANTED_REPEATS,
         "planted_verdicts": Counter(each.verdict for each in planted),
-        "seconds": round(seconds),
+        **course,
         "comparisons": [
             {
                 "model": each.what.model,

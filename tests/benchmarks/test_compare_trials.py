@@ -36,7 +36,7 @@ def test_one_result_cannot_be_compared() -> None:
 
 @pytest.mark.slow
 def test_trials_in_short(tmp_path: Path) -> None:
-    """Two rounds of a model are a trial, what is printed and the exit code are that of the file, and a plant shows."""
+    """Two rounds of a model are a trial; what is printed and the exit code agree with the file."""
     done = run("--rounds", "2", "--models", "fast_scnn", "--out", str(tmp_path / "out.json"))
     found = json.loads((tmp_path / "out.json").read_text())
     trial, planted = found["comparisons"]
@@ -44,5 +44,5 @@ def test_trials_in_short(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-2].startswith(f"{wrong:d} of 1 trials without a difference find one")
     assert done.stdout.splitlines()[-1] == f"{not missed:d} of 1 slow-downs by 15% are found"
     assert done.returncode == (wrong or missed), done.stderr
-    # How sure that is depends on what else the machine does; where it points does not.
-    assert planted["ratio"] > 1
+    # Whether the slow-down is found depends on what else the machine does.
+    assert (trial["slowed"], planted["slowed"]) == (False, True)
