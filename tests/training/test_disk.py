@@ -113,7 +113,7 @@ def steps_of(run: Path) -> int:
         pytest.param(10, 0, "metrics.jsonl", 1, id="line"),
         pytest.param(11, LITTLE, "checkpoints/last.pt", 1, id="end of an epoch"),
         pytest.param(12, 0, "checkpoints/last.pt", 2, id="inside an epoch", marks=pytest.mark.slow),
-        pytest.param(19, 0, "figures/curves.png", 4, id="curves", marks=pytest.mark.slow),
+        pytest.param(20, 0, "figures/curves.png", 4, id="curves", marks=pytest.mark.slow),
         pytest.param(24, LITTLE, "report.html", 4, id="report"),
     ],
 )
