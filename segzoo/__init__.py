@@ -17,6 +17,7 @@ from segzoo.spec import InputSpec, ModelSpec, Params, Weights
 
 if TYPE_CHECKING:
     from segzoo.build import create_model
+    from segzoo.inference.evaluation import evaluate
     from segzoo.inference.loading import load
     from segzoo.inference.method import Method
     from segzoo.inference.predictor import Predictor
@@ -34,6 +35,7 @@ __all__ = [
     "SegzooError",
     "Weights",
     "create_model",
+    "evaluate",
     "finetune",
     "get_spec",
     "is_model",
@@ -49,6 +51,7 @@ _NEED_TORCH = {
     "Predictor": "segzoo.inference.predictor",
     "Run": "segzoo.training.finetune",
     "create_model": "segzoo.build",
+    "evaluate": "segzoo.inference.evaluation",
     "finetune": "segzoo.training.finetune",
     "load": "segzoo.inference.loading",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segzoo.inference.augment import Augmentation
+from segzoo.nn.sliding import OVERLAP
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Method:
     """
 
     window: tuple[int, int] | None = None
-    overlap: float = 0.25
+    overlap: float = OVERLAP
     augmentations: tuple[Augmentation, ...] = ()
     crf: bool = False
     batch_size: int = 4

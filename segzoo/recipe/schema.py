@@ -261,9 +261,15 @@ class EvalSection(Frozen):
     """Validation."""
 
     split: str = "val"
-    batch_size: int | None = Field(default=None, ge=1, description="Absent is the training batch size.")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Images, or windows of one; absent is the training batch size."
+    )
     every_epochs: int = Field(default=1, ge=1, description="The last epoch is always validated.")
-    window: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    window: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        default=None,
+        description="Height and width of overlapping windows in which images are scored at their own resolution; null "
+        "scores them whole, in data.image_size.",
+    )
 
 
 class Recipe(Frozen):
