@@ -285,7 +285,7 @@ def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None
 def test_windows_are_as_large_as_the_model_needs(zoo: Registry) -> None:
     """A window that the model does not take is refused as an image is."""
     assert resolve(zoo, "eval.window=[64, 64]").eval.window == (64, 64)
-    with pytest.raises(RecipeError, match=r"eval\.window \[64, 8\] is below the 32 pixels that lite needs"):
+    with pytest.raises(RecipeError, match=r"eval\.window \[64, 8\] is below the 64 pixels that lite needs"):
         resolve(zoo, "eval.window=[64, 8]")
 
 
