@@ -26,6 +26,7 @@ from segzoo.cli import (
     lr_find,
     new_plugin,
     plugins,
+    predict,
     recipe,
     runs,
     show,
@@ -129,6 +130,7 @@ app.command("verify-resume")(verify_resume.verify_resume)
 app.command("lr-find")(lr_find.lr_find)
 app.command("runs")(runs.runs)
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("env")(env.env)
 
 
