@@ -45,16 +45,18 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Let the block write a file that takes the name ``path`` once it is whole, and is gone where the block fails."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)  # opened by its name, the file knows it
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with temporary.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
