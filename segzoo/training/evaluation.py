@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segzoo.losses import WeightedSum
 from segzoo.metrics import boundary_f1
@@ -97,6 +96,9 @@ def evaluate(
     Raises:
         Stopped: If ``should_stop`` said so.
     """
+    # Importing it takes seconds, and whoever runs a predictor alone needs none.
+    from torchmetrics.classification import MulticlassConfusionMatrix
+
     matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
     sums: list[Tensor] | None = None
     kept: list[Tensor] = []
