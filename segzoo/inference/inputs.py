@@ -50,9 +50,7 @@ def refuse_existing(targets: Sequence[Path]) -> None:
     """
     existing = [str(path) for path in targets if path.exists()]
     if existing:
-        raise UsageFault(
-            f"{len(existing)} files exist; choose another --out, or pass --overwrite:\n{name_some(existing)}"
-        )
+        raise UsageFault(f"results exist; choose another --out, or pass --overwrite:\n{name_some(existing)}")
 
 
 def _named(word: str, beside: Path) -> list[tuple[Path, Path]]:
