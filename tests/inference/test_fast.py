@@ -106,7 +106,7 @@ def test_examples_are_pictures() -> None:
 def test_graphs_replay_what_was_recorded() -> None:
     """Each size has its own recording, old ones are dropped, and results are copies of their own."""
     own = network("cuda")
-    graphed = Graphed(own.logits)
+    graphed = Graphed(own.logits, own.device)
     with torch.inference_mode():
         for size in (32, 40, 48, 56, 64, 32):
             images = smooth_noise((1, 3, size, size), seed=size)
