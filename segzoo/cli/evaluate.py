@@ -12,6 +12,8 @@ from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.cli.progress import counting
 from segzoo.cli.recipe import SetOption
 from segzoo.errors import UsageFault
+from segzoo.inference.description import find_model, run_of
+from segzoo.inference.method import read_augmentations
 from segzoo.page import UNKNOWN, count, percent
 from segzoo.recipe import Recipe, load_recipe
 
@@ -48,16 +50,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a trained model: every metric with its passport, each class, and the worst images."""
-    # torch starts here.
-    from segzoo.inference.augment import read_augmentations
-    from segzoo.inference.description import find_model
-    from segzoo.inference.evaluation import evaluate as evaluate_model
-    from segzoo.inference.evaluation import run_of
-
     augmentations = read_augmentations(tta)
     run = run_of(find_model(source))
     folder = out or (None if run is None else run / "evaluation")
     recipe = _recipe(data, set_, run)
+    # torch starts here, when nothing is left that could be told without it.
+    from segzoo.inference.evaluation import evaluate as evaluate_model
+
     with counting("scored") as watch:
         scores = evaluate_model(
             source, data=recipe, split=split, device=device, augmentations=augmentations, out=folder, watch=watch

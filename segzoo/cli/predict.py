@@ -10,6 +10,9 @@ import typer
 
 from segzoo.cli.progress import counting
 from segzoo.errors import SegzooError, UsageFault
+from segzoo.inference.description import find_model
+from segzoo.inference.method import Method, read_augmentations
+from segzoo.recipe.schema import OVERLAP
 
 
 def predict(
@@ -47,17 +50,17 @@ def predict(
         raise UsageFault(f"--overlap must be at least 0 and below 1, got {overlap:g}")
     if out.exists() and not out.is_dir():
         raise UsageFault(f"--out {out} is not a folder")
-    # torch starts here.
-    from segzoo.inference.augment import read_augmentations
+    augmentations = read_augmentations(tta)
+    # numpy starts here, and torch when nothing is left that could be told without it.
     from segzoo.inference.inputs import find_images
-    from segzoo.inference.loading import load
-    from segzoo.inference.method import Method
     from segzoo.inference.outputs import read_extras
-    from segzoo.inference.predict import predict_files
-    from segzoo.nn.sliding import OVERLAP
 
-    wanted, augmentations = read_extras(extras), read_augmentations(tta)
+    wanted = read_extras(extras)
+    find_model(source)
     found = find_images(images, beside=out)
+    from segzoo.inference.loading import load
+    from segzoo.inference.predict import predict_files
+
     predictor = load(source, device=device, mode=mode)
     size = size or predictor.method.window
     _check_window(size, predictor.min_size, overlap)

@@ -20,9 +20,10 @@ from segzoo.data.scan import scan
 from segzoo.data.source import Pixels, Source, open_source
 from segzoo.data.transforms import resize
 from segzoo.errors import UnknownName, UsageFault
-from segzoo.inference.augment import Augmentation, augmented
-from segzoo.inference.description import find_model
+from segzoo.inference.augment import augmented
+from segzoo.inference.description import find_model, run_of
 from segzoo.inference.loading import Loaded, load_model
+from segzoo.inference.method import Augmentation
 from segzoo.inference.scores import Scores, summarise, write_scores
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
@@ -100,13 +101,6 @@ def evaluate(
             stem = "-".join((*named, scores.split, *augmentations))
             write_scores(Path(out), stem, scores, opened, partial(_labels, score, eval_image_size(recipe)))
     return scores
-
-
-def run_of(folder: Path) -> Path | None:
-    """Return the run directory that a model folder is in; None where it is in none."""
-    folder = folder if folder.name else folder.resolve()  # such as "." in it
-    run = folder.parent
-    return run if folder.name == "model" and (run / "run.json").is_file() else None
 
 
 def _own_recipe(folder: Path) -> Recipe | None:

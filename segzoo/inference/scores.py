@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segzoo.data.source import Pixels, Source
 from segzoo.files import write_atomic
-from segzoo.inference.augment import Augmentation
+from segzoo.inference.method import Augmentation
 from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pixel_accuracy
 from segzoo.recipe import Recipe
 from segzoo.training.evaluation import Details, Evaluation

@@ -12,9 +12,6 @@ from torch import Tensor
 ALIGN = 32
 """Windows begin at multiples of this, so that a network with a stride sees the same grid as in the whole image."""
 
-OVERLAP = 0.25
-"""Share of a window that the next one covers too, where nothing else is asked for."""
-
 SHARPNESS = 8
 """A window's length over the standard deviation of its weights."""
 

@@ -15,6 +15,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+OVERLAP = 0.25
+"""Share of a window that the next one covers too, at least, where nothing else is asked for."""
+
+
 class ModelSection(Frozen):
     """Which model, with which parameters, starting from which weights."""
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from segzoo.losses import WeightedSum
 from segzoo.metrics import boundary_f1
-from segzoo.nn.sliding import OVERLAP, score_in_windows
+from segzoo.nn.sliding import score_in_windows
+from segzoo.recipe.schema import OVERLAP
 from segzoo.training.distributed import ALONE, World
 from segzoo.transfer import Cut, Features
 

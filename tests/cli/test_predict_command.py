@@ -103,6 +103,7 @@ def test_what_does_not_fit_the_model_is_told(
     words = ["predict", trained, "in", "--out", "masks", "--device", "cpu"]
     assert refused(*words, "--window", "16").startswith("--window 16x16 is below the 32 pixels that the model needs")
     assert refused(*words, "--overlap", "0.5").startswith("--overlap 0.5 is that of windows; give --window")
+    assert refused("predict", "none", *words[2:]).startswith("none does not exist; give a run directory")
     assert refused(*words[:2], "none.png", *words[3:]).startswith("there is neither a file nor a folder 'none.png'")
     Path("file").write_text("")
     assert refused("predict", trained, "in", "--out", "file") == "--out file is not a folder"

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segzoo.errors import UnknownName
-from segzoo.inference.augment import augmented, read_augmentations
-
-
-def test_names_are_read() -> None:
-    """A list has names in any order, each once; a misspelt one is told."""
-    assert read_augmentations("") == ()
-    assert read_augmentations("scales, flip,scales") == ("flip", "scales")
-    with pytest.raises(UnknownName, match="no test-time augmentation named 'scale'"):
-        read_augmentations("flip,scale")
+from segzoo.inference.augment import augmented
 
 
 def test_nothing_is_the_network_itself() -> None:

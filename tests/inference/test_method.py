@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from segzoo.inference.method import Method
+from segzoo.errors import UnknownName
+from segzoo.inference.method import Method, read_augmentations
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,11 @@ def test_numbers_out_of_range(fields: dict[str, Any], message: str) -> None:
     """Each is refused with its value."""
     with pytest.raises(ValueError, match=message):
         Method(**fields)
+
+
+def test_names_are_read() -> None:
+    """A list has names in any order, each once; a misspelt one is told."""
+    assert read_augmentations("") == ()
+    assert read_augmentations("scales, flip,scales") == ("flip", "scales")
+    with pytest.raises(UnknownName, match="no test-time augmentation named 'scale'"):
+        read_augmentations("flip,scale")
