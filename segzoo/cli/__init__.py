@@ -22,10 +22,12 @@ from segzoo.cli import (
     check,
     data,
     env,
+    evaluate,
     finetune,
     lr_find,
     new_plugin,
     plugins,
+    predict,
     recipe,
     runs,
     show,
@@ -129,6 +131,8 @@ app.command("verify-resume")(verify_resume.verify_resume)
 app.command("lr-find")(lr_find.lr_find)
 app.command("runs")(runs.runs)
 app.add_typer(bench.app, name="bench")
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("env")(env.env)
 
 

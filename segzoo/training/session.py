@@ -14,7 +14,7 @@ from segzoo.training.artefact import add_scores
 from segzoo.training.audit import audit_run
 from segzoo.training.building import build_parts
 from segzoo.training.checkpoint import load_checkpoint
-from segzoo.training.device import device_name, set_threads
+from segzoo.training.device import device_name, lacks_memory, set_threads
 from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Stopped
@@ -23,7 +23,7 @@ from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, w
 from segzoo.training.loop import Trainer
 from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord
 from segzoo.training.scores import describe_briefly, describe_scores
-from segzoo.training.shortage import explain_shortage, is_shortage, shortage_told
+from segzoo.training.shortage import explain_shortage, shortage_told
 from segzoo.training.signals import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 def _explain(error: RuntimeError | MemoryError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
-    if is_shortage(error):
+    if lacks_memory(error):
         return explain_shortage(trainer.describe_step(), recipe, trainer.parts.plan)
     text = str(error)
     if "DataLoader" in text:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
 from segzoo.data.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
-
-SIGNS = ("can't allocate memory", "out of memory")
-"""What torch says where it has no class of its own for want of memory."""
+from segzoo.training.device import lacks_memory
 
 
 @contextmanager
@@ -30,16 +26,9 @@ def shortage_told(where: Callable[[], str], recipe: Recipe, plan: Plan) -> Itera
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
+        if not lacks_memory(error):
             raise
         raise TrainingError(explain_shortage(where(), recipe, plan)) from error
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Say whether an error tells that there is too little memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
 def explain_shortage(where: str, recipe: Recipe, plan: Plan) -> str:

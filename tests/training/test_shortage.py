@@ -8,7 +8,8 @@ import torch
 from segzoo.data.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
-from segzoo.training.shortage import explain_shortage, is_shortage, shortage_told
+from segzoo.training.device import lacks_memory
+from segzoo.training.shortage import explain_shortage, shortage_told
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from segzoo.training.shortage import explain_shortage, is_shortage, shortage_tol
 )
 def test_what_counts_as_a_shortage(error: Exception, short: bool) -> None:
     """Classes and words of torch and Python tell it; other errors are left as they are."""
-    assert is_shortage(error) is short
+    assert lacks_memory(error) is short
 
 
 @pytest.mark.parametrize(
