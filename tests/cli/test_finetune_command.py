@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,7 +189,6 @@ def test_data_and_weights_that_cannot_be_fetched_end_in_3(refused: Callable[...,
 
     The network is replaced by addresses on this machine where nothing listens.
     """
-    started = time.monotonic()
     script = (
         "import segzoo.data.formats.voc as voc, sys\n"
         "from segzoo.cli import app\n"
@@ -204,7 +202,6 @@ def test_data_and_weights_that_cannot_be_fetched_end_in_3(refused: Callable[...,
     assert "VOCtrainval_11-May-2012.tar" in done.stderr
     assert "http://127.0.0.1:9/" in done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - started < 30
     assert not (tmp_path / "runs/voc_unet_resnet34").exists()
 
 

@@ -129,7 +129,7 @@ def test_lost_workers_end_the_loading(monkeypatch: pytest.MonkeyPatch, signum: i
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="DataLoader worker"):
         signal_workers(signum)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     assert not multiprocessing.active_children()
 
 
