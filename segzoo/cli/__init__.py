@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from segzoo.cli import check, data, env, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
+from segzoo.cli import check, data, env, export, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
 from segzoo.cli import list as list_command
 from segzoo.cli.output import plain
 from segzoo.environment import package_version
@@ -115,6 +115,7 @@ app.command("finetune")(finetune.finetune)
 app.command("verify-resume")(verify_resume.verify_resume)
 app.command("lr-find")(lr_find.lr_find)
 app.command("runs")(runs.runs)
+app.command("export")(export.export)
 app.command("env")(env.env)
 
 
