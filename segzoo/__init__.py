@@ -17,13 +17,18 @@ from segzoo.spec import InputSpec, ModelSpec, Params, Weights
 
 if TYPE_CHECKING:
     from segzoo.build import create_model
+    from segzoo.inference.loading import load
+    from segzoo.inference.method import Method
+    from segzoo.inference.predictor import Predictor
     from segzoo.training.finetune import Run, finetune
 
 __all__ = [
     "InputSpec",
+    "Method",
     "ModelInfo",
     "ModelSpec",
     "Params",
+    "Predictor",
     "Recipe",
     "Run",
     "SegzooError",
@@ -33,15 +38,19 @@ __all__ = [
     "get_spec",
     "is_model",
     "list_models",
+    "load",
     "load_recipe",
     "plugins",
     "register",
 ]
 
 _NEED_TORCH = {
+    "Method": "segzoo.inference.method",
+    "Predictor": "segzoo.inference.predictor",
     "Run": "segzoo.training.finetune",
     "create_model": "segzoo.build",
     "finetune": "segzoo.training.finetune",
+    "load": "segzoo.inference.loading",
 }
 
 

@@ -18,9 +18,11 @@ def test_public_names() -> None:
     """What segzoo exports is decided here; each name can be had."""
     assert segzoo.__all__ == [
         "InputSpec",
+        "Method",
         "ModelInfo",
         "ModelSpec",
         "Params",
+        "Predictor",
         "Recipe",
         "Run",
         "SegzooError",
@@ -30,6 +32,7 @@ def test_public_names() -> None:
         "get_spec",
         "is_model",
         "list_models",
+        "load",
         "load_recipe",
         "plugins",
         "register",

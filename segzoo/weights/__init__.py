@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from segzoo.weights.files import read_tensors
-from segzoo.weights.load import load_pretrained
+from segzoo.weights.load import load_pretrained, load_source
 from segzoo.weights.sources import fetch
 from segzoo.weights.transfer import TransferReport, adapt_first_conv
 
-__all__ = ["TransferReport", "adapt_first_conv", "fetch", "load_pretrained", "read_tensors"]
+__all__ = ["TransferReport", "adapt_first_conv", "fetch", "load_pretrained", "load_source", "read_tensors"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from segzoo.errors import DownloadError, UsageFault
-from segzoo.pretrained import Identity, find_source
+from segzoo.pretrained import Identity, Source, find_source
 from segzoo.weights.files import read_tensors
 from segzoo.weights.layouts import named_as_model
 from segzoo.weights.sources import Pretrained, open_source
@@ -35,7 +35,19 @@ def load_pretrained(
             tensor and both shapes.
         DownloadError: If something cannot be fetched, or what was fetched cannot be read or does not fit.
     """
-    found = open_source(identity, find_source(identity, weights))
+    return load_source(model, identity, find_source(identity, weights), classes=classes)
+
+
+def load_source(
+    model: nn.Module, identity: Identity, source: Source, *, classes: Sequence[str] | None = None
+) -> TransferReport:
+    """Do what :func:`load_pretrained` does with a source that is found.
+
+    Raises:
+        UsageFault: If a local file cannot be read or does not fit.
+        DownloadError: If something cannot be fetched, or what was fetched cannot be read or does not fit.
+    """
+    found = open_source(identity, source)
     tensors = _read(found)
     try:
         return transfer(

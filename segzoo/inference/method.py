@@ -1,0 +1,38 @@
+"""How an image is labelled: whole or in windows, once or several times, with or without a CRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segzoo.inference.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Method:
+    """How an image is labelled.
+
+    Args:
+        window: Height and width of the windows in which the network sees an image at its own resolution; None shows it
+            the whole image, resized as in training.
+        overlap: Share of a window that the next one covers too, at least.
+        augmentations: What is averaged over: ``flip``, ``scales``.
+        crf: Whether a conditional random field refines the probabilities.
+        batch_size: Images, or windows of an image, that the network sees at once.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    window: tuple[int, int] | None = None
+    overlap: float = 0.25
+    augmentations: tuple[Augmentation, ...] = ()
+    crf: bool = False
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        if self.window is not None and min(self.window) < 1:
+            raise ValueError(f"a window has at least 1 pixel, got {self.window[0]}x{self.window[1]}")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
