@@ -17,7 +17,20 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from segzoo.cli import check, data, env, export, finetune, lr_find, new_plugin, plugins, recipe, runs, show, verify_resume
+from segzoo.cli import (
+    check,
+    data,
+    env,
+    export,
+    finetune,
+    lr_find,
+    new_plugin,
+    plugins,
+    recipe,
+    runs,
+    show,
+    verify_resume,
+)
 from segzoo.cli import list as list_command
 from segzoo.cli.output import plain
 from segzoo.environment import package_version

@@ -9,20 +9,19 @@ import typer
 
 from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.errors import UsageFault
-from segzoo.export.form import Form, Format, check_target, check_writable
+from segzoo.export.form import IMAGES, MAX_MIOU_LOSS, Form, Format, check_target, check_writable
 from segzoo.export.report import Comparison, ExportReport, ParityError
 from segzoo.files import write_atomic
 from segzoo.page import UNKNOWN, count, decimal
 from segzoo.recipe import load_recipe
 
-IMAGES = 64
-MAX_MIOU_LOSS = 0.01
-
 
 def export(
     source: Annotated[str, typer.Argument(metavar="RUN", help="Run directory, or a folder with a trained model.")],
     out: Annotated[Path, typer.Option(help="File to write: .onnx, or .pt2 for torch's formats.")],
-    format: Annotated[Format, typer.Option(help="What it is to run in: onnxruntime, torch, or torch compiled.")] = "onnx",
+    format: Annotated[
+        Format, typer.Option(help="What it is to run in: onnxruntime, torch, or torch compiled.")
+    ] = "onnx",
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Leave batch, height and width open.")] = False,
     half: Annotated[bool, typer.Option("--half", help="Weights and arithmetic in float16.")] = False,
     quantize: Annotated[str | None, typer.Option(help="int8: weights and activations of 8 bits (ONNX).")] = None,

@@ -15,13 +15,23 @@ SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "aoti": ".p
 """How the name of a file of each format ends."""
 
 
+IMAGES = 64
+"""How many validation images are compared where no other number is given."""
+
+TOLERANCE = 1e-3
+"""Largest difference of two logits that passes where both compute in float32."""
+
+MAX_MIOU_LOSS = 0.01
+"""Largest loss of mean IoU, 0 to 1, that passes where numbers are shorter and no other limit is given."""
+
+
 @dataclass(frozen=True)
 class Form:
     """What an export is to be.
 
     Args:
-        format: ``onnx`` for onnxruntime and others, ``torch-export`` for torch without segzoo, ``aoti`` for machine code
-            of this machine's CPU, which torch loads.
+        format: ``onnx`` for onnxruntime and others, ``torch-export`` for torch without segzoo, ``aoti`` for
+            machine code of this machine's CPU, which torch loads.
         precision: ``fp32``; ``fp16``, half the bytes; or ``int8``, for ONNX alone.
         dynamic: Whether batch, height and width are left open, as far as the model allows.
 

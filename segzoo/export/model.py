@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from segzoo.data.normalise import Normalise
 from segzoo.data.source import Sample
-from segzoo.export.form import Form, check_target
+from segzoo.export.form import IMAGES, MAX_MIOU_LOSS, TOLERANCE, Form, check_target
 from segzoo.export.metadata import as_text, describe_export
 from segzoo.export.onnx import OnnxNetwork, embed, export_onnx, require_onnx
-from segzoo.export.parity import MAX_MIOU_LOSS, TOLERANCE, compare, find_faults
+from segzoo.export.parity import compare, find_faults
 from segzoo.export.programs import (
     Network,
     compile_program,
@@ -36,9 +35,6 @@ from segzoo.inference.loading import Loaded, load_model
 from segzoo.recipe import Recipe
 
 logger = logging.getLogger(__name__)
-
-IMAGES = 64
-"""How many images the gate compares at most."""
 
 CALIBRATION_IMAGES = 32
 """How many images show the ranges of int8 numbers at most."""
@@ -156,9 +152,7 @@ class _Making:
 
     def write(self, name: str, calibrated: Sequence[Sample]) -> tuple[Path, Speed | None]:
         """Write the file as a draft; return it, and how fast it is where that is measured."""
-        logger.info(
-            "exporting %s to %s in %s", self.loaded.description.id, self.form.format, self.form.precision
-        )
+        logger.info("exporting %s to %s in %s", self.loaded.description.id, self.form.format, self.form.precision)
         draft = self.folder / name
         model: nn.Module = Half(self.loaded.model) if self.form.precision == "fp16" else self.loaded.model
         channels, size, dynamic = self.loaded.description.in_channels, self.plan.traced, self.plan.dynamic
@@ -224,9 +218,7 @@ class _Making:
             # One image in a batch at the first size, two at the second.
             batch = 1 + number * ("batch" in self.plan.dynamic)
             found.append(
-                compare(
-                    self.loaded.model, exported, self.validation, samples, self.normalise, size=size, batch=batch
-                )
+                compare(self.loaded.model, exported, self.validation, samples, self.normalise, size=size, batch=batch)
             )
         return found
 

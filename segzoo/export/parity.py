@@ -9,19 +9,13 @@ from torch import Tensor, nn
 
 from segzoo.data.source import Sample
 from segzoo.errors import SegzooError
-from segzoo.export.form import Form
+from segzoo.export.form import TOLERANCE, Form
 from segzoo.export.programs import Network
 from segzoo.export.report import Comparison
 from segzoo.export.validation import Validation
 from segzoo.metrics import mean_iou
 from segzoo.training.evaluation import count_image, resize_logits
 from segzoo.training.scores import finite
-
-TOLERANCE = 1e-3
-"""Largest difference of two logits that passes where both compute in float32."""
-
-MAX_MIOU_LOSS = 0.01
-"""Largest loss of mean IoU, 0 to 1, that passes where numbers are made shorter."""
 
 
 def compare(
@@ -122,6 +116,4 @@ def _labels(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _count(labels: Tensor, mask: Tensor, validation: Validation) -> Tensor:
-    return count_image(
-        labels, mask, num_classes=validation.num_classes, ignore_index=validation.source.ignore_index
-    )
+    return count_image(labels, mask, num_classes=validation.num_classes, ignore_index=validation.source.ignore_index)

@@ -77,7 +77,9 @@ def open_validation(recipe: Recipe, description: ModelDescription) -> Validation
         )
     split = recipe.eval.split
     if split not in source.splits:
-        raise UsageFault(f"the data of recipe {recipe.name!r} has no split {split!r}; it has {', '.join(source.splits)}")
+        raise UsageFault(
+            f"the data of recipe {recipe.name!r} has no split {split!r}; it has {', '.join(source.splits)}"
+        )
     return Validation(source, split, len(names))
 
 
