@@ -79,7 +79,7 @@ def _tell(found: ExportReport, path: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_rows([found.model_dump(mode="json")])
         return
-    header = ("size", "images", "max difference", "labels changed", "mIoU", "exported", "lost")
+    header = ("size", "images", "max difference", "undecided", "labels changed", "mIoU", "exported", "lost")
     print_table(header, [_cells(each) for each in found.comparisons])
     if found.speed is not None:
         speed = found.speed
@@ -95,7 +95,8 @@ def _cells(found: Comparison) -> tuple[str, ...]:
     return (
         f"{found.size[0]}x{found.size[1]}",
         count(found.images),
-        UNKNOWN if found.max_difference is None else f"{found.max_difference:.2g}",
+        UNKNOWN if found.decided_difference is None else f"{found.decided_difference:.2g}",
+        f"{found.undecided:.4%}",
         f"{found.changed:.4%}",
         decimal(found.mean_iou, 4),
         decimal(found.exported_mean_iou, 4),

@@ -218,7 +218,16 @@ class _Making:
             # One image in a batch at the first size, two at the second.
             batch = 1 + number * ("batch" in self.plan.dynamic)
             found.append(
-                compare(self.loaded.model, exported, self.validation, samples, self.normalise, size=size, batch=batch)
+                compare(
+                    self.loaded.model,
+                    exported,
+                    self.validation,
+                    samples,
+                    self.normalise,
+                    size=size,
+                    batch=batch,
+                    exact=self.form.exact,
+                )
             )
         return found
 

@@ -1,4 +1,4 @@
-"""Runs that were never trained: a recipe with procedural scenes, and random weights as training writes the best ones."""
+"""Runs that were never trained: a recipe with procedural scenes, and random weights as training writes them."""
 
 from __future__ import annotations
 

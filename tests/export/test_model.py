@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from segzoo.catalog import BUILTIN_SPECS
-from segzoo.errors import UsageFault
-from segzoo.export import model as exporting
 from segzoo.export.form import Form
-from segzoo.export.model import deal, export_model, plan_sizes
-from segzoo.export.report import ExportReport, ParityError
-from segzoo.inference.loading import load_model
+from segzoo.export.model import export_model
+from segzoo.export.report import ExportReport
 from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 
