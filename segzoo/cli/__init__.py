@@ -26,6 +26,7 @@ from segzoo.cli import (
     lr_find,
     new_plugin,
     plugins,
+    push,
     recipe,
     runs,
     show,
@@ -129,6 +130,7 @@ app.command("verify-resume")(verify_resume.verify_resume)
 app.command("lr-find")(lr_find.lr_find)
 app.command("runs")(runs.runs)
 app.command("export")(export.export)
+app.command("push")(push.push)
 app.command("env")(env.env)
 
 
