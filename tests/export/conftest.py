@@ -32,6 +32,14 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
     from segzoo.registry import validate_params
     from segzoo.training.artefact import write_model
 
+    def bring_to_scale(model: torch.nn.Module, size: tuple[int, int]) -> None:
+        """Let logits reach 10, as those of trained models do; random weights make them of any size."""
+        with torch.no_grad():
+            largest = model.eval()(torch.randn(1, 3, *size)).abs().max()
+            last = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
+            for parameter in last.parameters():
+                parameter *= 10 / largest
+
     def leave(
         name: str = "segzoo/fast_scnn", *, image_size: tuple[int, int] | None = (32, 48), params: Any = None
     ) -> Path:
@@ -53,6 +61,7 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
         classes = open_source(recipe.data, seed=0).classes
         torch.manual_seed(0)
         model = build_from_spec(spec, checked, num_classes=len(classes), in_channels=3)
+        bring_to_scale(model, image_size or (64, 64))
         run = tmp_path / f"run_{spec.name}"
         (run / "model").mkdir(parents=True)
         (run / "recipe.json").write_text(recipe_json(recipe))
