@@ -33,12 +33,12 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
     from segzoo.training.artefact import write_model
 
     def bring_to_scale(model: torch.nn.Module, size: tuple[int, int]) -> None:
-        """Let logits reach 10, as those of trained models do; random weights make them of any size."""
+        """Let logits reach no more than 10, as in trained models; random weights may make them hundreds."""
         with torch.no_grad():
             largest = model.eval()(torch.randn(1, 3, *size)).abs().max()
             last = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
             for parameter in last.parameters():
-                parameter *= 10 / largest
+                parameter *= min(1.0, 10 / float(largest))
 
     def leave(
         name: str = "segzoo/fast_scnn", *, image_size: tuple[int, int] | None = (32, 48), params: Any = None
