@@ -52,11 +52,7 @@ def load_program(path: Path) -> Network:
     with quiet():
         module = torch.export.load(path).module()
 
-    def run(image: Tensor) -> Tensor:
-        logits: Tensor = module(image)
-        return logits
-
-    return run
+    return _named(module, path)
 
 
 def compile_program(program: ExportedProgram, path: Path) -> None:
@@ -79,9 +75,18 @@ def load_compiled(path: Path) -> Network:
     with quiet():
         compiled = torch._inductor.aoti_load_package(str(path))
 
+    return _named(compiled, path)
+
+
+def _named(network: Network, path: Path) -> Network:
+    """Return a network that tells which file fails on which images."""
+
     def run(image: Tensor) -> Tensor:
-        logits: Tensor = compiled(image)
-        return logits
+        try:
+            return network(image)
+        except Exception as error:  # a guard of the program is an AssertionError, a package's a RuntimeError
+            shape = "x".join(map(str, image.shape))
+            raise SegzooError(f"torch cannot run {path.name} on {shape}: {first_cause(error)}") from error
 
     return run
 

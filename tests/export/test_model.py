@@ -128,10 +128,10 @@ def test_int8_report(leave_run: Callable[..., Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_torch_export(leave_run: Callable[..., Path], tmp_path: Path, precision: Any) -> None:
     """A program of torch has its metadata beside it, and takes and gives float32 in either precision."""
-    run, out = leave_run(), tmp_path / "model.pt2"
+    run, out = leave_run(image_size=(64, 96)), tmp_path / "model.pt2"
     report = export_model(run, out, Form("torch-export", precision, dynamic=True), images=2, max_miou_loss=1.0)
     about = json.loads((tmp_path / "model.pt2.json").read_text())
-    assert about["image_size"] == [32, 48]
+    assert about["image_size"] == [64, 96]
     assert about["precision"] == precision
     image = torch.rand(2, 3, 40, 40)
     logits = torch.export.load(out).module()(image)
