@@ -132,7 +132,7 @@ def find_source(wanted: Identity, weights: str) -> Source:
     if weights in tags:
         return TagSource(weights, tags[weights])
     if weights.startswith(HUB):
-        return _hub_source(weights)
+        return hub_source(weights)
     path = Path(weights).expanduser()
     try:
         if not any(mark in weights for mark in "/.:~") and not _holds_run(path):
@@ -211,7 +211,12 @@ def _no_source(wanted: Identity, weights: str, path: Path) -> UsageFault:
     )
 
 
-def _hub_source(weights: str) -> HubSource:
+def hub_source(weights: str) -> HubSource:
+    """Return the repository that ``hf-hub:owner/name`` names, perhaps with ``@revision``.
+
+    Raises:
+        UsageFault: If it cannot be the name of one.
+    """
     repository, at, revision = weights.removeprefix(HUB).partition("@")
     if not _REPOSITORY.fullmatch(repository) or "--" in repository or ".." in repository:
         raise UsageFault(f"weights {weights!r}: a repository of the hub is written {HUB}owner/name")

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from segzoo.catalog.limits import FIXED_SIZE
 from segzoo.spec import InputSpec, ModelSpec, Params
 
 UNET_UNPADDED_MIN_SIZE = 188
@@ -107,6 +106,5 @@ SPECS = (
         license="MIT",
         papers=("arXiv:1902.04502",),
         tags=("real-time", "two-branch"),
-        fixed_export_dims=FIXED_SIZE,
     ),
 )

@@ -23,11 +23,13 @@ from segzoo.cli import (
     data,
     env,
     evaluate,
+    export,
     finetune,
     lr_find,
     new_plugin,
     plugins,
     predict,
+    push,
     recipe,
     runs,
     show,
@@ -133,6 +135,8 @@ app.command("runs")(runs.runs)
 app.add_typer(bench.app, name="bench")
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
+app.command("push")(push.push)
 app.command("env")(env.env)
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import sys
 import tempfile
-import warnings
-from collections.abc import Collection, Iterator
-from itertools import chain
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segzoo.errors import MissingDistribution, SegzooError, UnknownName
+from segzoo.errors import MissingDistribution, SegzooError
+from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example, first_cause, quiet
 from segzoo.files import write_atomic
-
-DIMENSIONS = {"batch": 0, "height": 2, "width": 3}
-"""The axes of an image that an export can leave open, by name."""
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -48,13 +43,10 @@ def export_onnx(
         MissingDistribution: If a package of the extra ``onnx`` is missing.
         SegzooError: If the model cannot be exported in this way.
     """
-    for name in dynamic:
-        if name not in DIMENSIONS:
-            raise UnknownName("dimension", name, DIMENSIONS)
+    check_dimensions(dynamic)
     require_onnx()
-    # One image would make torch take the batch for a constant.
-    image = torch.rand(2 if "batch" in dynamic else 1, in_channels, *size, device=_device(model))
-    with _evaluation(model), _quiet(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    image = example(model, in_channels, size, dynamic)
+    with evaluation(model), quiet(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / "model.onnx"
         _export(model, image, draft, {DIMENSIONS[name]: name for name in dynamic})
         if len(list(draft.parent.iterdir())) > 1:
@@ -62,30 +54,54 @@ def export_onnx(
         write_atomic(path, draft.read_bytes())
 
 
-def run_onnx(path: Path, image: Tensor) -> Tensor:
-    """Return the logits that onnxruntime computes, on the CPU with one thread, so that they can be compared.
+class OnnxNetwork:
+    """An ONNX file as onnxruntime runs it, on the CPU with one thread, so that it can be compared.
 
     Args:
-        path: A file from :func:`export_onnx`.
-        image: ``(N, in_channels, H, W)``, on the CPU.
+        path: A file with the input ``image`` and the output ``logits``.
 
     Raises:
         MissingDistribution: If a package of the extra ``onnx`` is missing.
-        SegzooError: If onnxruntime cannot load the file or run it on this image.
+        SegzooError: If onnxruntime cannot load the file.
     """
-    require_onnx()
-    onnxruntime = importlib.import_module("onnxruntime")  # it has no type hints
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        (logits,) = session.run(["logits"], {"image": image.numpy()})
-    except Exception as error:  # its exceptions share no base of their own
-        shape = "x".join(map(str, image.shape))
-        raise SegzooError(f"onnxruntime cannot run {path.name} on {shape}: {error}") from error
-    return torch.from_numpy(logits)
+    def __init__(self, path: Path) -> None:
+        require_onnx()
+        onnxruntime = importlib.import_module("onnxruntime")  # it has no type hints
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
+        self._name = path.name
+        try:
+            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base of their own
+            raise SegzooError(f"onnxruntime cannot load {path.name}: {error}") from error
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Map ``(N, in_channels, H, W)`` on the CPU to logits.
+
+        Raises:
+            SegzooError: If onnxruntime cannot run the file on this image.
+        """
+        try:
+            (logits,) = self._session.run(["logits"], {"image": image.numpy()})
+        except Exception as error:  # as above
+            shape = "x".join(map(str, image.shape))
+            raise SegzooError(f"onnxruntime cannot run {self._name} on {shape}: {error}") from error
+        return torch.from_numpy(logits)
+
+
+def run_onnx(path: Path, image: Tensor) -> Tensor:
+    """Return the logits that onnxruntime computes for one batch, as :class:`OnnxNetwork` does."""
+    return OnnxNetwork(path)(image)
+
+
+def embed(path: Path, metadata: Mapping[str, str]) -> None:
+    """Write text by name into an ONNX file, where onnxruntime finds it as the model's custom metadata."""
+    onnx = importlib.import_module("onnx")
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(metadata))
+    write_atomic(path, model.SerializeToString())
 
 
 def require_onnx() -> None:
@@ -116,36 +132,4 @@ def _export(model: nn.Module, image: Tensor, path: Path, dynamic: dict[int, str]
             verbose=False,
         )
     except Exception as error:  # torch raises whatever a model's code or a translation raises
-        raise SegzooError(f"the model cannot be exported to ONNX: {_cause(error)}") from error
-
-
-def _cause(error: BaseException) -> str:
-    """Return what first went wrong; the exporter wraps it in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}"
-
-
-def _device(model: nn.Module) -> torch.device:
-    tensor = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if tensor is None else tensor.device
-
-
-@contextlib.contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode, and put each layer back into its own."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's warnings, which are about its own insides, from the caller, and stdout clean."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore")
-        yield
+        raise SegzooError(f"the model cannot be exported to ONNX: {first_cause(error)}") from error

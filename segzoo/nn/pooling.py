@@ -50,6 +50,26 @@ def max_unpool(features: Tensor, maxima: Maxima) -> Tensor:
     return empty.scatter(2, maxima.indices.flatten(2), features.flatten(2)).view(batch, channels, height, width)
 
 
+def average_over_grid(features: Tensor, cells: int) -> Tensor:
+    """Average ``(N, C, H, W)`` over a grid of ``cells`` by ``cells``, which overlap where the size is no multiple.
+
+    An exported network gets the sums as two products with matrices, which are computed from the size of the map that it
+    meets: ``adaptive_avg_pool2d`` would keep the windows of the size that the export was made with.
+    """
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(features, cells)
+    rows, columns = (_means_of_cells(length, cells, features) for length in features.shape[-2:])
+    return rows @ features @ columns.T
+
+
+def _means_of_cells(length: int, cells: int, like: Tensor) -> Tensor:
+    """Return the matrix ``(cells, length)`` that averages a line over its cells."""
+    place = torch.arange(length, device=like.device)
+    cell = torch.arange(cells, device=like.device)[:, None]
+    inside = (place >= cell * length // cells) & (place < ((cell + 1) * length + cells - 1) // cells)
+    return inside.to(like.dtype) / inside.sum(dim=1, keepdim=True).to(like.dtype)
+
+
 class SpatialPyramidPooling(nn.Module):
     """Describe a feature map of any size by a vector of one length: its maxima over grids (SPP-net, arXiv:1406.4729).
 
@@ -101,7 +121,7 @@ class PyramidPooling(nn.Module):
             raise ValueError("pyramid pooling trains on batches of at least 2 images, got 1: batch norm needs them")
         context = [
             F.interpolate(
-                branch(F.adaptive_avg_pool2d(features, cells)),
+                branch(average_over_grid(features, cells)),
                 size=features.shape[-2:],
                 mode="bilinear",
                 align_corners=False,

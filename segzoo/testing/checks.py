@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from segzoo.errors import UnknownName, UsageFault, did_you_mean
-from segzoo.export.onnx import DIMENSIONS
+from segzoo.export.tracing import DIMENSIONS
 from segzoo.testing import evaluation_checks, export_check, shape_checks, spec_checks, training_checks
 from segzoo.testing.subject import ContractError, Subject
 

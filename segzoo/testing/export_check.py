@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from segzoo.errors import MissingDistribution
-from segzoo.export.onnx import DIMENSIONS, PACKAGES, export_onnx, require_onnx, run_onnx
+from segzoo.export.onnx import PACKAGES, export_onnx, require_onnx, run_onnx
+from segzoo.export.tracing import DIMENSIONS
 from segzoo.testing.isolation import run_apart
 from segzoo.testing.subject import SIDE, ContractError, SkippedCheck, Subject, random_image
 

@@ -83,19 +83,19 @@ def _download(repository: str, filename: str, revision: str | None, *, cached_fi
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-    endpoint = _endpoint()
+    address = endpoint()
     progress = Progress(_folder(repository))
 
     def from_cache_or_network() -> str:
         if cached_first:
             with suppress(LocalEntryNotFoundError):
                 return hf_hub_download(repository, filename, revision=revision, local_files_only=True)
-        url = hf_hub_url(repository, filename, revision=revision, endpoint=endpoint)
+        url = hf_hub_url(repository, filename, revision=revision, endpoint=address)
         # The client would meet a refused connection with half a minute of retries; this asks once. What it may say of
         # a missing file is left to the client, which then remembers the commit.
         with suppress(RemoteEntryNotFoundError):
-            get_hf_file_metadata(url, timeout=CONTACT_SECONDS, endpoint=endpoint)
-        return hf_hub_download(repository, filename, revision=revision, endpoint=endpoint, tqdm_class=progress.bar())
+            get_hf_file_metadata(url, timeout=CONTACT_SECONDS, endpoint=address)
+        return hf_hub_download(repository, filename, revision=revision, endpoint=address, tqdm_class=progress.bar())
 
     return Path(run_while_it_advances(from_cache_or_network, progress))
 
@@ -107,7 +107,8 @@ def _cached(repository: str, filename: str, revision: str | None) -> Path | None
     return Path(found) if isinstance(found, str) else None
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """Return the address of the hub."""
     from huggingface_hub import constants
 
     # The client reads HF_ENDPOINT when it is imported; it may have been set since.
@@ -122,7 +123,7 @@ def _folder(repository: str) -> Path:
 
 def _unreachable(repository: str, filename: str, revision: str | None, error: Exception) -> str:
     return (
-        f"cannot fetch {filename} of {repository} (revision {revision or 'main'}) from {_endpoint()}: "
+        f"cannot fetch {filename} of {repository} (revision {revision or 'main'}) from {endpoint()}: "
         f"{type(error).__name__}: {_first_line(error)}\n"
         f"{_way_out(repository, filename, revision, error)}; or train from random weights:\n"
         "  --set model.weights=null --set transfer.strategy=scratch (in Python: weights=None)"

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from segzoo.nn.pooling import PyramidPooling, SpatialPyramidPooling, max_pool, max_unpool
+from segzoo.nn.pooling import PyramidPooling, SpatialPyramidPooling, average_over_grid, max_pool, max_unpool
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 6), (5, 7), (45, 11)])
@@ -112,3 +112,22 @@ def test_pyramid_pooling_refuses_to_train_on_one_image() -> None:
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         pool(torch.rand(1, 8, 6, 6))
     assert pool.eval()(torch.rand(1, 8, 6, 6)).shape == (1, 8, 6, 6)
+
+
+class Grid(torch.nn.Module):
+    """Averages over a grid of 6x6 cells."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the averages."""
+        return average_over_grid(features, 6)
+
+
+def test_grid_is_exported_for_every_size() -> None:
+    """A graph made at one size averages as ``adaptive_avg_pool2d`` does at others, smaller than the grid too."""
+    open_size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(Grid(), (torch.rand(1, 2, 12, 18),), dynamic_shapes=(open_size,))
+
+    for height, width in [(12, 18), (13, 7), (4, 31)]:
+        features = torch.rand(1, 2, height, width)
+        expected = torch.nn.functional.adaptive_avg_pool2d(features, 6)
+        torch.testing.assert_close(program.module()(features), expected)

@@ -1,0 +1,109 @@
+"""Torch's own formats: an exported program, and what its compiler makes of one for this machine's CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from segzoo.errors import EnvironmentFault, SegzooError
+from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example, first_cause, quiet
+
+Network = Callable[[Tensor], Tensor]
+"""Maps images to logits."""
+
+
+def export_program(
+    model: nn.Module, *, in_channels: int, size: tuple[int, int], dynamic: Collection[str] = tuple(DIMENSIONS)
+) -> ExportedProgram:
+    """Return a model, as it is in evaluation mode, as a program of torch; the model is left in the mode it was in.
+
+    Args:
+        model: The model.
+        in_channels: Channels of the image.
+        size: Height and width of the image, which the program keeps where they are not open.
+        dynamic: The dimensions left open, of ``batch``, ``height`` and ``width``; a batch that is not is one image.
+
+    Raises:
+        UnknownName: If ``dynamic`` names no dimension.
+        SegzooError: If the model cannot be exported in this way.
+    """
+    check_dimensions(dynamic)
+    image = example(model, in_channels, size, dynamic)
+    axes = {DIMENSIONS[name]: Dim.DYNAMIC for name in dynamic}
+    try:
+        with evaluation(model), quiet(), torch.no_grad():
+            return torch.export.export(model, (image,), dynamic_shapes=(axes,))
+    except Exception as error:  # torch raises whatever a model's code raises
+        raise SegzooError(f"the model cannot be exported: {first_cause(error)}") from error
+
+
+def save_program(program: ExportedProgram, path: Path) -> None:
+    """Write a program to a ``.pt2`` file."""
+    with quiet():
+        torch.export.save(program, path)
+
+
+def load_program(path: Path) -> Network:
+    """Return what a file from :func:`save_program` computes."""
+    with quiet():
+        module = torch.export.load(path).module()
+
+    return _named(module, path)
+
+
+def compile_program(program: ExportedProgram, path: Path) -> None:
+    """Compile a program for this machine's CPU into a ``.pt2`` package.
+
+    Raises:
+        EnvironmentFault: If there is no C++ compiler.
+        SegzooError: If the program cannot be compiled.
+    """
+    require_compiler()
+    try:
+        with quiet():
+            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    except Exception as error:  # the compiler raises its own and torch's
+        raise SegzooError(f"the model cannot be compiled: {first_cause(error)}") from error
+
+
+def load_compiled(path: Path) -> Network:
+    """Return what a package from :func:`compile_program` computes."""
+    with quiet():
+        compiled = torch._inductor.aoti_load_package(str(path))
+
+    return _named(compiled, path)
+
+
+def _named(network: Network, path: Path) -> Network:
+    """Return a network that tells which file fails on which images."""
+
+    def run(image: Tensor) -> Tensor:
+        try:
+            return network(image)
+        except Exception as error:  # a guard of the program is an AssertionError, a package's a RuntimeError
+            shape = "x".join(map(str, image.shape))
+            raise SegzooError(f"torch cannot run {path.name} on {shape}: {first_cause(error)}") from error
+
+    return run
+
+
+def require_compiler() -> None:
+    """Make sure that there is a C++ compiler, which the format ``aoti`` needs.
+
+    Raises:
+        EnvironmentFault: If torch finds none.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise EnvironmentFault(
+            "the format aoti needs a C++ compiler, and none was found: install g++ or clang++, or let CXX name one; "
+            "the formats onnx and torch-export need none"
+        ) from None
