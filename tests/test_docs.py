@@ -101,6 +101,8 @@ def test_every_command_is_in_the_help() -> None:
         "lr-find",
         "runs",
         "bench",
+        "evaluate",
+        "predict",
         "export",
         "push",
         "verify-resume",
