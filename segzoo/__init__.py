@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import segzoo.distributions  # noqa: F401 - looks at all metadata before pydantic does
 from segzoo.errors import SegzooError
+from segzoo.inference.method import Method
 from segzoo.plugins import get_spec, is_model, list_models, plugins, register
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.registry import ModelInfo
@@ -17,8 +18,8 @@ from segzoo.spec import InputSpec, ModelSpec, Params, Weights
 
 if TYPE_CHECKING:
     from segzoo.build import create_model
+    from segzoo.inference.evaluation import evaluate
     from segzoo.inference.loading import load
-    from segzoo.inference.method import Method
     from segzoo.inference.predictor import Predictor
     from segzoo.training.finetune import Run, finetune
 
@@ -34,6 +35,7 @@ __all__ = [
     "SegzooError",
     "Weights",
     "create_model",
+    "evaluate",
     "finetune",
     "get_spec",
     "is_model",
@@ -45,10 +47,10 @@ __all__ = [
 ]
 
 _NEED_TORCH = {
-    "Method": "segzoo.inference.method",
     "Predictor": "segzoo.inference.predictor",
     "Run": "segzoo.training.finetune",
     "create_model": "segzoo.build",
+    "evaluate": "segzoo.inference.evaluation",
     "finetune": "segzoo.training.finetune",
     "load": "segzoo.inference.loading",
 }

@@ -28,6 +28,7 @@ def test_public_names() -> None:
         "SegzooError",
         "Weights",
         "create_model",
+        "evaluate",
         "finetune",
         "get_spec",
         "is_model",

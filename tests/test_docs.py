@@ -97,6 +97,8 @@ def test_every_command_is_in_the_help() -> None:
         "finetune",
         "lr-find",
         "runs",
+        "evaluate",
+        "predict",
         "export",
         "push",
         "verify-resume",

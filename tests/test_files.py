@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from segzoo.errors import DataError, RunDirectoryError
-from segzoo.files import exclusive_lock, naming, safe_unpack, sha256_bytes, sha256_file, write_atomic
+from segzoo.files import exclusive_lock, naming, replacing, safe_unpack, sha256_bytes, sha256_file, write_atomic
 
 HOLD = """
 import sys, time
@@ -62,6 +62,28 @@ def test_write_atomic_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     write_atomic(path, b"old")
     write_atomic(path, "näw")
     assert path.read_bytes() == "näw".encode()
+    assert contents(tmp_path) == {"state"}
+
+
+def test_a_file_that_is_written_in_parts_appears_whole(tmp_path: Path) -> None:
+    """Until the block ends the old content stands, and where it fails it stays, with nothing beside it."""
+    path = tmp_path / "state"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.seek(0)
+        assert file.read() == b"new"
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+    def fail() -> None:
+        with replacing(path) as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_bytes() == b"new"
     assert contents(tmp_path) == {"state"}
 
 

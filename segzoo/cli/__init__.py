@@ -21,11 +21,13 @@ from segzoo.cli import (
     check,
     data,
     env,
+    evaluate,
     export,
     finetune,
     lr_find,
     new_plugin,
     plugins,
+    predict,
     push,
     recipe,
     runs,
@@ -129,6 +131,8 @@ app.command("finetune")(finetune.finetune)
 app.command("verify-resume")(verify_resume.verify_resume)
 app.command("lr-find")(lr_find.lr_find)
 app.command("runs")(runs.runs)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("export")(export.export)
 app.command("push")(push.push)
 app.command("env")(env.env)

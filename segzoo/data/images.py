@@ -63,7 +63,7 @@ def read_image(path: Path, *, channels: int = 3, max_pixels: int = MAX_PIXELS) -
         FileFault: If the file cannot be read whole, is too large, has another number of bands, or is of a kind that is
             not converted.
     """
-    with _faults(path):
+    with faults(path):
         try:
             with _opened(path, max_pixels) as image:
                 if not isinstance(image, TiffImageFile) or _keeps_bands(image, channels):
@@ -89,7 +89,7 @@ def read_mask(path: Path, mode: MaskMode, classes: Sequence[ClassEntry], *, max_
     Raises:
         FileFault: If the file cannot be read whole or does not fit the mode.
     """
-    with _faults(path), _opened(path, max_pixels) as image:
+    with faults(path), _opened(path, max_pixels) as image:
         raw_mode = _raw_mode(image)
         _load(image)
         if image.format in ("JPEG", "MPO"):
@@ -111,7 +111,7 @@ def visible(image: Pixels) -> Pixels:
 
 
 @contextmanager
-def _faults(path: Path) -> Iterator[None]:
+def faults(path: Path) -> Iterator[None]:
     """Turn whatever is raised while a file is read into a FileFault."""
     try:
         _check_file(path)

@@ -15,7 +15,7 @@ from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_
 from segzoo.data.source import Pixels
 
 _MAGIC = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
-_ORIENTATION = 274
+ORIENTATION = 274
 _PLAIN = frozenset({PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB})
 # Both remark on standard error upon what is refused or read well all the same.
 _TALKERS = tuple(logging.getLogger(name) for name in ("tifffile", "PIL.TiffImagePlugin"))
@@ -44,8 +44,8 @@ def read_bands(path: Path, *, channels: int, max_pixels: int) -> Pixels:
         check_pixels(page.imagewidth, page.imagelength, max_pixels)
         check_frames(len(tiff.pages) * page.imagedepth)
         check_bands(page.samplesperpixel, channels)
-        _check_values(page)
-        tag = page.tags.get(_ORIENTATION)
+        check_values(page)
+        tag = page.tags.get(ORIENTATION)
         return np.ascontiguousarray(_upright(to_bytes(_decode(page)), 1 if tag is None else tag.value))
 
 
@@ -72,7 +72,8 @@ def quiet() -> Iterator[None]:
             logger.removeFilter(silence)
 
 
-def _check_values(page: TiffPage) -> None:
+def check_values(page: TiffPage) -> None:
+    """Refuse bands that are neither bytes nor 16-bit numbers, or no plain colours."""
     if page.photometric not in _PLAIN:
         name = getattr(page.photometric, "name", page.photometric)
         raise RefusedError("unsupported", f"bands of the photometric interpretation {name} are not converted")
@@ -86,12 +87,25 @@ def _check_values(page: TiffPage) -> None:
 
 def _decode(page: TiffPage) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return the values ``(H, W, bands)``."""
-    # What is missing would be filled with zeros.
-    if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) != np.prod(page.chunked):
-        raise ValueError("parts of the image are missing")
-    try:
+    check_complete(page)
+    with naming_codec(page):
         # Shaped (planes, depth, height, width, bands in a plane). One thread: images are read by many workers.
         values = page.asarray(squeeze=False, maxworkers=1)
+    planes, _, height, width, bands = page.shaped
+    return np.moveaxis(values.reshape(planes, height, width, bands), 0, 2).reshape(height, width, planes * bands)
+
+
+def check_complete(page: TiffPage) -> None:
+    """Refuse an image that lacks strips or tiles: they would be filled with zeros."""
+    if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) != np.prod(page.chunked):
+        raise ValueError("parts of the image are missing")
+
+
+@contextmanager
+def naming_codec(page: TiffPage) -> Iterator[None]:
+    """Let a compression that nothing installed can undo be told by its name."""
+    try:
+        yield
     except Exception as error:
         if "imagecodecs" not in str(error):
             raise
@@ -101,8 +115,6 @@ def _decode(page: TiffPage) -> NDArray[np.uint8] | NDArray[np.uint16]:
             f"{compression} compression needs another package (pip install imagecodecs); "
             "or save it uncompressed or with DEFLATE",
         ) from error
-    planes, _, height, width, bands = page.shaped
-    return np.moveaxis(values.reshape(planes, height, width, bands), 0, 2).reshape(height, width, planes * bands)
 
 
 def _upright(image: Pixels, orientation: int) -> Pixels:

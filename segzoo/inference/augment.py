@@ -6,32 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from itertools import product
 from operator import add
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segzoo.errors import UnknownName
-
-Augmentation = Literal["flip", "scales"]
+from segzoo.inference.method import Augmentation
 
 SCALES = (0.75, 1.0, 1.25)
 """What ``scales`` multiplies height and width with."""
-
-
-def read_augmentations(text: str) -> tuple[Augmentation, ...]:
-    """Return the names in a list such as ``"flip,scales"``.
-
-    Raises:
-        UnknownName: If one of them is no augmentation.
-    """
-    known: tuple[Augmentation, ...] = get_args(Augmentation)
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    for word in words:
-        if word not in known:
-            raise UnknownName("test-time augmentation", word, known)
-    return tuple(name for name in known if name in words)
 
 
 def augmented(

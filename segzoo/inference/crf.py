@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -60,32 +61,37 @@ def refine(probabilities: Tensor, image: Tensor, *, kernels: Kernels | None = No
     # As if there were three channels, whatever their number.
     colours = image.float() * (3 / image.shape[0]) ** 0.5
     for _ in range(iterations):
-        found = (unary + _messages(found, colours, chosen)).softmax(0)
+        near, alike = _near(found, chosen), _alike(found, colours, chosen)
+        found = (unary + chosen.smoothness * near + chosen.appearance * alike).softmax(0)
     return found
 
 
-def _messages(found: Tensor, colours: Tensor, kernels: Kernels) -> Tensor:
-    """Return how much each label is wanted by a pixel's neighbours: by kernel, their weighted mean."""
-    near, alike = torch.zeros_like(found), torch.zeros_like(found)
-    near_total, alike_total = (torch.zeros_like(found[0]) for _ in range(2))
+def _near(found: Tensor, kernels: Kernels) -> Tensor:
+    """Return the mean of each pixel's neighbours, weighted by their distance."""
+    places = torch.arange(-kernels.radius, kernels.radius + 1, device=found.device)
+    weights = torch.exp(-(places.square().float()) / (2 * kernels.smoothness_pixels**2))
+    # One plane of ones tells how much weight lies inside the image.
+    planes = torch.cat([found, torch.ones_like(found[:1])])[:, None]
+    down = F.conv2d(planes, weights[None, None, :, None], padding=(kernels.radius, 0))
+    sums = F.conv2d(down, weights[None, None, None, :], padding=(0, kernels.radius))
+    # A pixel is no neighbour of its own.
+    others = (sums - planes)[:, 0]
+    return others[:-1] / others[-1].clamp_min(torch.finfo(found.dtype).tiny)
+
+
+def _alike(found: Tensor, colours: Tensor, kernels: Kernels) -> Tensor:
+    """Return the mean of each pixel's neighbours, weighted by their distance and by how alike their colours are."""
+    sums, total = torch.zeros_like(found), torch.zeros_like(found[0])
     for down, across in _offsets(kernels.radius):
         here, there = _pair(found.shape[1:], down, across)
-        square = float(down**2 + across**2)
-        weight = torch.exp(torch.tensor(-square / (2 * kernels.smoothness_pixels**2), device=found.device))
         contrast = (colours[here] - colours[there]).square().sum(0)
-        likeness = torch.exp(
-            -square / (2 * kernels.appearance_pixels**2) - contrast / (2 * kernels.appearance_levels**2)
-        )
-        # A kernel is symmetric: each pair is looked at once and counts for both.
+        distance = (down**2 + across**2) / (2 * kernels.appearance_pixels**2)
+        weight = torch.exp(-distance - contrast / (2 * kernels.appearance_levels**2))
+        # The kernel is symmetric: each pair is looked at once and counts for both.
         for mine, other in ((here, there), (there, here)):
-            near[mine] += weight * found[other]
-            near_total[mine[1:]] += weight
-            alike[mine] += likeness * found[other]
-            alike_total[mine[1:]] += likeness
-    tiny = torch.finfo(found.dtype).tiny
-    return kernels.smoothness * near / near_total.clamp_min(tiny) + kernels.appearance * alike / alike_total.clamp_min(
-        tiny
-    )
+            sums[mine].addcmul_(found[other], weight)
+            total[mine[1:]] += weight
+    return sums / total.clamp_min(torch.finfo(found.dtype).tiny)
 
 
 def _offsets(radius: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,7 @@
-"""All that ``model.json`` says of a trained model; ``segzoo.pretrained`` reads only what loading weights needs."""
+"""All that ``model.json`` says of a trained model; ``segzoo.pretrained`` reads only what loading weights needs.
+
+This module needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -110,6 +113,13 @@ def find_model(source: str | Path) -> Path:
             kind = "the run has no weights yet" if (path / "run.json").is_file() else "it is no trained model"
             raise UsageFault(f"{path}: {kind}: {folder / name} is missing")
     return folder
+
+
+def run_of(folder: Path) -> Path | None:
+    """Return the run directory that a model folder is in; None where it is in none."""
+    folder = folder if folder.name else folder.resolve()  # such as "." in it
+    run = folder.parent
+    return run if folder.name == "model" and (run / "run.json").is_file() else None
 
 
 def read_model_description(folder: Path, known: Description) -> ModelDescription:

@@ -51,7 +51,8 @@ def fastest(network: Network, example: Tensor) -> tuple[str, Score]:
             return name, score
         for variant, build in _variants(network):
             try:
-                candidate = build()
+                with torch.inference_mode(mode=False):  # copies are to be ordinary tensors
+                    candidate = build()
                 distance = float((candidate(example).softmax(1) - wanted).abs().max())
                 seconds = _seconds(candidate, example)
             except Exception as error:  # compilers and devices have exceptions of their own
@@ -71,10 +72,13 @@ def _variants(network: Network) -> Iterator[tuple[str, Callable[[], Score]]]:
         yield "channels_last", lambda: _copy(network, dtype=None).logits
         return
     yield "bf16, channels_last", lambda: _copy(network, dtype=torch.bfloat16).logits
-    yield "bf16, channels_last, CUDA graph", lambda: Graphed(_copy(network, dtype=torch.bfloat16).logits)
+    yield (
+        "bf16, channels_last, CUDA graph",
+        lambda: Graphed(_copy(network, dtype=torch.bfloat16).logits, network.device),
+    )
     yield (
         "bf16, channels_last, compiled, CUDA graph",
-        lambda: Graphed(_copy(network, dtype=torch.bfloat16, compiled=True).logits),
+        lambda: Graphed(_copy(network, dtype=torch.bfloat16, compiled=True).logits, network.device),
     )
 
 
@@ -105,17 +109,19 @@ class Graphed:
 
     Args:
         score: Maps images to logits on a CUDA device.
+        device: The device.
     """
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: Score, device: torch.device) -> None:
         self._score = score
+        self._device = device
         self._lock = threading.Lock()
         self._recorded: OrderedDict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = OrderedDict()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits of images, as the network would."""
         key = (tuple(images.shape), images.dtype)
-        with self._lock:
+        with self._lock, torch.cuda.device(self._device):
             if key not in self._recorded:
                 self._recorded[key] = self._record(images)
                 if len(self._recorded) > GRAPHS:
@@ -127,7 +133,7 @@ class Graphed:
             return logits.clone()
 
     def _record(self, images: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-        given = images.to("cuda", copy=True)
+        given = images.to(self._device, copy=True)
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -1,10 +1,31 @@
-"""How an image is labelled: whole or in windows, once or several times, with or without a CRF."""
+"""How an image is labelled: whole or in windows, once or several times, with or without a CRF.
+
+This module needs no torch.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from segzoo.inference.augment import Augmentation
+from segzoo.errors import UnknownName
+from segzoo.recipe.schema import OVERLAP
+
+Augmentation = Literal["flip", "scales"]
+
+
+def read_augmentations(text: str) -> tuple[Augmentation, ...]:
+    """Return the names in a list such as ``"flip,scales"``.
+
+    Raises:
+        UnknownName: If one of them is no augmentation.
+    """
+    known: tuple[Augmentation, ...] = get_args(Augmentation)
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            raise UnknownName("test-time augmentation", word, known)
+    return tuple(name for name in known if name in words)
 
 
 @dataclass(frozen=True)
@@ -24,7 +45,7 @@ class Method:
     """
 
     window: tuple[int, int] | None = None
-    overlap: float = 0.25
+    overlap: float = OVERLAP
     augmentations: tuple[Augmentation, ...] = ()
     crf: bool = False
     batch_size: int = 4

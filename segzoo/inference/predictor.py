@@ -127,7 +127,7 @@ class Predictor:
         if method.window is None or method.crf:
             raise ValueError("an image is labelled in parts with a window and without a CRF")
         found = slide(
-            self._windowed(method),
+            self._augmented(method),
             lambda top, bottom: self._planes(read(top, bottom)),
             size=size,
             window=method.window,
@@ -148,7 +148,7 @@ class Predictor:
         if method.window is not None:
             for image in images:
                 yield score_in_windows(
-                    self._windowed(method),
+                    self._augmented(method),
                     self._planes(image)[None],
                     window=method.window,
                     overlap=method.overlap,
@@ -161,11 +161,11 @@ class Predictor:
             alike = list(group)
             for first in range(0, len(alike), method.batch_size):
                 batch = torch.stack([self._planes(image) for image in alike[first : first + method.batch_size]])
-                logits = self._windowed(method)(batch)
+                logits = self._augmented(method)(batch)
                 yield from (logits[place : place + 1] for place in range(len(logits)))
 
-    def _windowed(self, method: Method) -> Callable[[Tensor], Tensor]:
-        """Return what scores a batch that fits into the network."""
+    def _augmented(self, method: Method) -> Callable[[Tensor], Tensor]:
+        """Return what scores images, or windows of them, as the method says."""
         return augmented(self._padded, method.augmentations, min_size=self.min_size)
 
     def _padded(self, images: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ class Passport(Frozen):
         images: How many images it has.
         ignore_index: The label that is not scored.
         image_size: Height and width in pixels that the network saw; None is each image's own.
+        window: Height and width of the windows in which it saw images of their own size; None saw them whole.
+        augmentations: What predictions are averaged over.
         reduction: How pixels become one number.
         resolution: At which resolution labels are compared.
         absent: What becomes of classes that do not occur.
@@ -26,6 +28,8 @@ class Passport(Frozen):
     images: int
     ignore_index: int
     image_size: tuple[int, int] | None
+    window: tuple[int, int] | None = None
+    augmentations: tuple[str, ...] = ()
     reduction: str = "one confusion matrix over the split"
     resolution: str = "each mask's own, to which logits are resized bilinearly"
     absent: str = "left out of the means: for IoU and Dice classes neither true nor predicted, for accuracy never true"
@@ -38,6 +42,10 @@ class Passport(Frozen):
     def line(self) -> str:
         """The shortest form, for a line of text."""
         size = f"{self.image_size[0]}x{self.image_size[1]}" if self.image_size else "own"
+        if self.window:
+            size = f"in windows of {self.window[0]}x{self.window[1]}"
+        if self.augmentations:
+            size += f", averaged over {' and '.join(self.augmentations)}"
         return (
             f"{self.split}, {self.images} images, network input {size}, scored at the masks' resolution, "
             f"{self.reduction}, label {self.ignore_index} ignored"
@@ -53,6 +61,8 @@ class Passport(Frozen):
             ("reduction", self.reduction),
             ("resolution", self.resolution),
             ("network input", f"height {size[0]}, width {size[1]} pixels" if size else "each image's own size"),
+            ("windows", f"{self.window[0]}x{self.window[1]} pixels, overlapping" if self.window else "none"),
+            ("test-time augmentation", " and ".join(self.augmentations) or "none"),
             ("ignored label", str(self.ignore_index)),
             ("absent classes", self.absent),
             ("intervals", self.interval),

@@ -45,7 +45,8 @@ def spans(length: int, window: int, overlap: float) -> list[Span]:
 
     Args:
         length: Pixels along the axis.
-        window: Pixels of a window; shorter axes have one window.
+        window: Pixels of a window; shorter axes have one window. The last one has up to 31 more, as all begin at
+            multiples of 32 pixels if they have 64.
         overlap: Share of a window that the next one covers too, at least.
 
     Raises:
@@ -59,9 +60,9 @@ def spans(length: int, window: int, overlap: float) -> list[Span]:
         return [Span(0, length)]
     align = ALIGN if window >= 2 * ALIGN else 1
     step = max(int(window * (1 - overlap)) // align, 1) * align
-    last = -((window - length) // align) * align
+    last = (length - window) // align * align
     starts = [*range(0, last, step), last]
-    return [Span(start, min(start + window, length)) for start in starts]
+    return [*(Span(start, start + window) for start in starts[:-1]), Span(last, length)]
 
 
 def blending(windows: Sequence[Span]) -> list[Tensor]:

@@ -77,5 +77,10 @@ def _feature_faults(recipe: Recipe) -> Iterator[str]:
             f"transfer.cache {transfer.cache!r}: augment draws anew in every epoch, so nothing could be kept; set "
             "transfer.views to a number of fixed augmentations of each image, or remove augment"
         )
+    if transfer.cache != "none" and recipe.eval.window is not None:
+        yield (
+            f"eval.window {list(recipe.eval.window)}: transfer.cache {transfer.cache!r} keeps features of whole "
+            "images; set one of them to its default"
+        )
     if recipe.train.compile:
         yield f"train.compile true: {transfer.strategy!r} trains a head alone, which is not compiled"

@@ -9,7 +9,6 @@ from packaging.requirements import InvalidRequirement
 from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
 from segzoo.pretrained import Identity, find_source
 from segzoo.recipe.augment import check_augment
-from segzoo.recipe.available import check_available
 from segzoo.recipe.consistency import check_consistency
 from segzoo.recipe.schema import Recipe
 from segzoo.registry import Registry, unmet_requirement, validate_params
@@ -24,14 +23,13 @@ def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
         registry: Where the model's name is looked up.
 
     Raises:
-        NotAvailable: If this version does not build what the recipe asks for.
+        NotAvailable: If this version does not train such a model.
         UnknownModel: If there is no such model.
         ParamsError: If the model refuses a parameter.
         RecipeError: If parts of the recipe contradict each other or the model.
         UsageFault: If its weights are not there, or are those of another model.
         MissingDistribution: If a requirement is not met.
     """
-    check_available(recipe)
     entry = registry.resolve(recipe.model.name)
     spec = entry.spec()
     check_requirements((*recipe.requires, *spec.requires))
@@ -84,6 +82,11 @@ def _check_fit(recipe: Recipe, spec: ModelSpec) -> None:
     if size is not None and min(size) < spec.input.min_size:
         raise RecipeError(
             f"data.image_size {list(size)} is below the {spec.input.min_size} pixels that {spec.name} needs"
+        )
+    window = recipe.eval.window
+    if window is not None and min(window) < spec.input.min_size:
+        raise RecipeError(
+            f"eval.window {list(window)} is below the {spec.input.min_size} pixels that {spec.name} needs"
         )
     if spec.input.margin:
         raise NotAvailable(

@@ -15,6 +15,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+OVERLAP = 0.25
+"""Share of a window that the next one covers too, at least, where nothing else is asked for."""
+
+
 class ModelSection(Frozen):
     """Which model, with which parameters, starting from which weights."""
 
@@ -261,9 +265,15 @@ class EvalSection(Frozen):
     """Validation."""
 
     split: str = "val"
-    batch_size: int | None = Field(default=None, ge=1, description="Absent is the training batch size.")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Images, or windows of one; absent is the training batch size."
+    )
     every_epochs: int = Field(default=1, ge=1, description="The last epoch is always validated.")
-    window: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    window: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        default=None,
+        description="Height and width of overlapping windows in which images are scored at their own resolution; null "
+        "scores them whole, in data.image_size.",
+    )
 
 
 class Recipe(Frozen):

@@ -13,6 +13,7 @@ from segzoo.errors import TrainingError
 from segzoo.training.epoch import PREVIEWS
 from segzoo.training.evaluation import Stopped
 from segzoo.training.loop import Trainer
+from segzoo.training.parts import eval_batch_size, eval_image_size
 from segzoo.training.records import AuditRecord, PassesRecord
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ def audit_run(trainer: Trainer) -> AuditRecord | None:
     batches = eval_loader(
         parts.source,
         recipe.eval.split,
-        image_size=recipe.data.image_size,
-        batch_size=recipe.eval.batch_size or recipe.train.batch_size,
+        image_size=eval_image_size(recipe),
+        batch_size=eval_batch_size(recipe),
         workers=0,
         limit=PREVIEWS,
     )

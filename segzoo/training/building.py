@@ -33,7 +33,7 @@ from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
 from segzoo.training.distributed import ALONE, World
-from segzoo.training.evaluation import Predictor
+from segzoo.training.evaluation import Predictor, Windows
 from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
 from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
@@ -94,12 +94,12 @@ def build_parts(
     normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
     names = [entry.name for entry in source.classes]
     first_batch = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=source.ignore_index)
-    _configure(recipe, device)
+    configure(recipe, device)
     layout = torch.channels_last if train.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
     average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
     normalise = normalise.to(device)
-    predictor = _predictor(model, normalise, recipe, device)
+    predictor = build_predictor(model, normalise, recipe, device)
     if predictor.cut is not None:
         check_cut(predictor.cut, predictor.prepare(batch.images[:1]))
     parts = Parts(
@@ -110,7 +110,7 @@ def build_parts(
         first_batch=first_batch,
         model=model,
         pretrained=pretrained,
-        loss=_build_loss(recipe, source, report).to(device),
+        loss=loss_of(recipe, source, report).to(device),
         optimizer=build_optimizer(
             model,
             recipe.optimizer,
@@ -122,7 +122,7 @@ def build_parts(
         average=average,
         cut=predictor.cut,
         predictor=predictor,
-        scorer=predictor if average is None else _predictor(average.model, normalise, recipe, device),
+        scorer=predictor if average is None else build_predictor(average.model, normalise, recipe, device),
         transform=transform,
         plan=plan,
         workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu", processes=world.local_size),
@@ -168,7 +168,8 @@ def synchronise(model: nn.Module) -> nn.Module:
     return synchronised
 
 
-def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
+def build_predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
+    """Return what runs a model on its device as the recipe says: precision, layout, compilation, cut, windows."""
     if recipe.train.compile:
         model.compile()  # in place, so that names of tensors stay
     return Predictor(
@@ -178,10 +179,17 @@ def _predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: t
         dtype=AUTOCAST[recipe.train.precision],
         channels_last=recipe.train.channels_last,
         cut=build_cut(model, recipe.transfer),
+        windows=_windows(recipe),
     )
 
 
-def _configure(recipe: Recipe, device: torch.device) -> None:
+def _windows(recipe: Recipe) -> Windows | None:
+    size = recipe.eval.window
+    return None if size is None else Windows(size, recipe.eval.batch_size or recipe.train.batch_size)
+
+
+def configure(recipe: Recipe, device: torch.device) -> None:
+    """Choose the kernels of this process as the recipe says."""
     torch.use_deterministic_algorithms(recipe.train.deterministic, warn_only=True)
     if device.type == "cuda":
         # With sizes that do not change, trying the kernels out once pays; the choice may differ from run to run.
@@ -203,7 +211,8 @@ def _check_classes_occur(recipe: Recipe, source: Source, report: ScanReport) -> 
     raise DataError(told + (". For masks of 0 and 255 set data.mask_mode to 'binary'" if binary else ""))
 
 
-def _build_loss(recipe: Recipe, source: Source, report: ScanReport) -> WeightedSum:
+def loss_of(recipe: Recipe, source: Source, report: ScanReport) -> WeightedSum:
+    """Return the recipe's loss; class weights that it asks for by name come from the scan of the training split."""
     weights: list[Sequence[float] | None] = []
     for term in recipe.loss:
         match term.class_weights if isinstance(term, CrossEntropy) else None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from segzoo.errors import DeviceError
+from segzoo.errors import DeviceError, SegzooError
 from segzoo.training.launch import Launch
 
 
@@ -59,6 +61,26 @@ def available_devices() -> list[str]:
 def device_name(device: torch.device) -> str:
     """Return the product's name of a GPU, else the device's type."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Say whether an error is that of a device, or of the system, that has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def name_memory(way_out: str) -> Iterator[None]:
+    """Let memory that runs out inside the block be told in one message.
+
+    Raises:
+        SegzooError: If it does; the message ends in ``way_out``.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        raise SegzooError(f"out of memory; {way_out}") from error
 
 
 def set_threads(wanted: int | None, *, processes: int = 1) -> int:

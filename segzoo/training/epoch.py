@@ -13,7 +13,7 @@ from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pix
 from segzoo.training.artefact import write_model
 from segzoo.training.evaluation import Evaluation
 from segzoo.training.figures import learning_frame
-from segzoo.training.parts import Parts
+from segzoo.training.parts import Parts, eval_image_size
 from segzoo.training.scores import finite
 
 PREVIEWS = 21
@@ -116,5 +116,6 @@ def passport_of(parts: Parts, images: int) -> Passport:
         split=parts.recipe.eval.split,
         images=images,
         ignore_index=parts.source.ignore_index,
-        image_size=parts.recipe.data.image_size,
+        image_size=eval_image_size(parts.recipe),
+        window=parts.recipe.eval.window,
     )

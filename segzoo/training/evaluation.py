@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segzoo.losses import WeightedSum
 from segzoo.metrics import boundary_f1
+from segzoo.nn.sliding import score_in_windows
+from segzoo.recipe.schema import OVERLAP
 from segzoo.training.distributed import ALONE, World
 from segzoo.transfer import Cut, Features
 
@@ -36,7 +37,7 @@ class Evaluation:
 
     Args:
         matrix: int64 ``(C, C)`` on the CPU, rows are the target.
-        loss: The recipe's loss over all pixels of the split; None where it is not finite.
+        loss: The recipe's loss over all pixels of the split; None where it is not finite, or was not asked for.
         images: How many images were scored.
         predictions: Labels, uint8 ``(H, W)``, of the first images.
         details: What is known of each image, where it was asked for.
@@ -71,7 +72,7 @@ def evaluate(
     *,
     num_classes: int,
     ignore_index: int,
-    loss: WeightedSum,
+    loss: WeightedSum | None,
     device: torch.device,
     keep: int = 0,
     detail: bool = False,
@@ -86,7 +87,7 @@ def evaluate(
         batches: The split, or this process's share of it; None where others have one more.
         num_classes: Classes of the logits.
         ignore_index: Label that is not scored.
-        loss: The recipe's loss.
+        loss: The recipe's loss; None computes none.
         device: Where the logits are.
         keep: How many predictions to keep.
         detail: Whether to score each image for itself, and its outlines, which takes longer.
@@ -96,6 +97,9 @@ def evaluate(
     Raises:
         Stopped: If ``should_stop`` said so.
     """
+    # Importing it takes seconds, and whoever runs a predictor alone needs none.
+    from torchmetrics.classification import MulticlassConfusionMatrix
+
     matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
     sums: list[Tensor] | None = None
     kept: list[Tensor] = []
@@ -114,8 +118,9 @@ def evaluate(
                 target = masks.to(device).long()
                 labels = part.argmax(dim=1)
                 matrix.update(labels, target)
-                added = [part_sums.to(precise) for part_sums in loss.sums(part, target)]
-                sums = added if sums is None else [total + more for total, more in zip(sums, added, strict=True)]
+                if loss is not None:
+                    added = [part_sums.to(precise) for part_sums in loss.sums(part, target)]
+                    sums = added if sums is None else [total + more for total, more in zip(sums, added, strict=True)]
                 for label, true in zip(labels, target, strict=True) if detail else ():
                     counts.append(count_image(label, true, num_classes=num_classes, ignore_index=ignore_index))
                     boundary.append(boundary_f1(label, true, num_classes=num_classes, ignore_index=ignore_index))
@@ -125,7 +130,7 @@ def evaluate(
         total = [
             torch.stack(parts).sum(0).to(device) for parts in zip(*(own for _, own, _ in found if own), strict=True)
         ]
-        value = float(loss.value(total)) if total else None
+        value = float(loss.value(total)) if loss is not None and total else None
         if value is not None and not torch.isfinite(torch.tensor(value)):
             value = None
         counts, boundary = world.interleave(counts), world.interleave(boundary)
@@ -170,6 +175,22 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
+class Windows(NamedTuple):
+    """Windows in which images are seen.
+
+    Args:
+        size: Height and width in pixels.
+        batch_size: How many are scored at once.
+    """
+
+    size: tuple[int, int]
+    batch_size: int
+
+    def score(self, score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Return the logits of images, of which the function sees these windows."""
+        return score_in_windows(score, images, window=self.size, overlap=OVERLAP, batch_size=self.batch_size)
+
+
 class Predictor:
     """Runs a model on bytes: normalised, in evaluation mode, in the run's precision.
 
@@ -180,6 +201,7 @@ class Predictor:
         dtype: Autocast's type; None computes in float32.
         channels_last: Whether images are laid out with channels last.
         cut: Where the model is cut in two; None runs it as a whole.
+        windows: The windows in which it is called on images; None calls it on whole images.
     """
 
     def __init__(
@@ -191,6 +213,7 @@ class Predictor:
         dtype: torch.dtype | None,
         channels_last: bool,
         cut: Cut | None = None,
+        windows: Windows | None = None,
     ) -> None:
         self.model = model
         self.normalise = normalise
@@ -198,6 +221,7 @@ class Predictor:
         self.dtype = dtype
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.cut = cut
+        self.windows = windows
 
     def prepare(self, images: Tensor) -> Tensor:
         """Map uint8 images to the model's input."""
@@ -237,12 +261,15 @@ class Predictor:
             dtype=self.dtype,
             channels_last=self.layout is torch.channels_last,
             cut=self.cut,
+            windows=self.windows,
         )
 
     def __call__(self, images: Tensor | Features) -> Tensor:
         """Map uint8 images, or features of them, to float32 logits with the model in evaluation mode."""
         self.model.eval()
-        return self.logits(images)
+        if self.windows is None or not isinstance(images, Tensor):
+            return self.logits(images)
+        return self.windows.score(self.logits, images.to(self.device))
 
     def _cut(self) -> Cut:
         if self.cut is None:

@@ -67,3 +67,13 @@ class Parts:
     def palette(self) -> list[tuple[int, int, int]]:
         """The classes' colours by label."""
         return [entry.color or (0, 0, 0) for entry in self.source.classes]
+
+
+def eval_image_size(recipe: Recipe) -> tuple[int, int] | None:
+    """Return the size that images are resized to before they are scored; None keeps their own."""
+    return recipe.data.image_size if recipe.eval.window is None else None
+
+
+def eval_batch_size(recipe: Recipe) -> int:
+    """Return how many images are scored together: one at a time where they are seen in windows."""
+    return (recipe.eval.batch_size or recipe.train.batch_size) if recipe.eval.window is None else 1

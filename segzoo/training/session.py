@@ -14,7 +14,7 @@ from segzoo.training.artefact import add_scores
 from segzoo.training.audit import audit_run
 from segzoo.training.building import build_parts
 from segzoo.training.checkpoint import load_checkpoint
-from segzoo.training.device import device_name, set_threads
+from segzoo.training.device import device_name, lacks_memory, set_threads
 from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import passport_of
 from segzoo.training.evaluation import Stopped
@@ -165,7 +165,7 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
 def _explain(error: RuntimeError | MemoryError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+    if lacks_memory(error):
         smaller = max(recipe.train.batch_size // 2, 1)
         return (
             f"out of memory {trainer.describe_step()}; try --set train.batch_size={smaller}, "

@@ -12,7 +12,7 @@ from segzoo.data.loaders import eval_loader, train_loader
 from segzoo.training.distributed import World
 from segzoo.training.evaluation import Scorable
 from segzoo.training.feature_cache import FeatureCache
-from segzoo.training.parts import Parts
+from segzoo.training.parts import Parts, eval_batch_size, eval_image_size
 from segzoo.training.step import Trainable
 
 logger = logging.getLogger(__name__)
@@ -67,11 +67,11 @@ class Supply:
         if self._kept is not None:
             return self._kept.eval_batches()
         parts, recipe, world = self._parts, self._parts.recipe, self._world
-        batch_size = math.ceil((recipe.eval.batch_size or recipe.train.batch_size) / world.size)
+        batch_size = math.ceil(eval_batch_size(recipe) / world.size)
         batches = eval_loader(
             parts.source,
             recipe.eval.split,
-            image_size=recipe.data.image_size,
+            image_size=eval_image_size(recipe),
             batch_size=batch_size,
             workers=parts.workers,
             process=world.rank,

@@ -41,7 +41,7 @@ ON_QUICKSTART = ["recipe", "validate", "quickstart", "--set"]
         ([*ON_QUICKSTART, "model.name=fastscnn"], "quickstart: no model named 'fastscnn'. Did you mean 'fast_scnn'"),
         ([*ON_QUICKSTART, "model.params.dropot=0"], "quickstart: fast_scnn: model.params.dropot = 0: unknown key. Did"),
         ([*ON_QUICKSTART, "model.weights=imagenet"], "quickstart: transfer.strategy 'scratch' starts from random"),
-        ([*ON_QUICKSTART, "eval.window=[64, 64]"], "quickstart: eval.window is not available in this version"),
+        ([*ON_QUICKSTART, "eval.window=[8, 8]"], "quickstart: eval.window [8, 8] is below the 32 pixels that"),
         ([*ON_QUICKSTART, "data.image_size=[8, 8]"], "quickstart: data.image_size [8, 8] is below the 32 pixels"),
     ],
 )

@@ -111,7 +111,7 @@ def test_every_shipped_recipe_dry_runs(run: Callable[..., Result], recipe: str) 
         (["--set", "model.name=fast_scn"], 2, "no model named 'fast_scn'. Did you mean 'fast_scnn'"),
         (["--set", "model.params.dropuot=0.1"], 2, "model.params.dropuot = 0.1: unknown key. Did you mean 'dropout'"),
         (["--set", "augment.0.name=HorizontalFlp"], 2, "'HorizontalFlp'. Did you mean 'HorizontalFlip'"),
-        (["--set", "eval.window=[64, 64]"], 2, "eval.window is not available in this version"),
+        (["--set", "eval.window=[64, 8]"], 2, "eval.window [64, 8] is below the 32 pixels that fast_scnn needs"),
         (["--device", "cuda:99"], 3, "'cuda:99' is not here; there is"),
         (["--resume", "--overwrite"], 2, "--resume and --overwrite contradict each other"),
         (["--set", 'requires=["no-such-package>=1"]'], 3, "no-such-package is not installed"),

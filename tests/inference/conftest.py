@@ -80,3 +80,30 @@ def write_folder(tmp_path: Path) -> Callable[..., Path]:
         return target
 
     return write
+
+
+@pytest.fixture
+def describe() -> Callable[..., Any]:
+    """Return a function that describes a model of three classes and images of three channels."""
+    from segzoo.inference.description import ModelDescription
+
+    def description(**fields: Any) -> ModelDescription:
+        base = {
+            "schema_version": 1,
+            "id": "segzoo/fast_scnn",
+            "revision": 1,
+            "params": {},
+            "num_classes": len(CLASSES),
+            "in_channels": 3,
+            "classes": [{"name": name, "color": [80 * label, 10, 20]} for label, name in enumerate(CLASSES)],
+            "palette": [[80 * label, 10, 20] for label in range(len(CLASSES))],
+            "ignore_index": 255,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "image_size": None,
+            "metrics": {},
+            "provenance": {"weights_sha256": "0" * 64},
+        }
+        return ModelDescription.model_validate_json(json.dumps(base | fields))
+
+    return description

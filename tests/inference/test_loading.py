@@ -54,20 +54,6 @@ def test_parameters_of_the_model_are_those_it_was_trained_with(write_folder: Cal
     assert loaded.model(torch.rand(1, 2, 32, 32)).shape == (1, 3, 32, 32)
 
 
-def test_what_is_no_model_is_told(tmp_path: Path, run_folder: Path) -> None:
-    """A missing folder, an empty one, a file and a run without weights are told apart, each with the way out."""
-    with pytest.raises(UsageFault, match="nowhere does not exist; give a run directory"):
-        load_model(tmp_path / "nowhere")
-    with pytest.raises(UsageFault, match=r"it is no trained model: .*model.json is missing"):
-        load_model(tmp_path)
-    with pytest.raises(UsageFault, match=r"run.json is not a folder"):
-        load_model(run_folder / "run.json")
-    (tmp_path / "run.json").write_text("{}")
-    (tmp_path / "model").mkdir()
-    with pytest.raises(UsageFault, match="the run has no weights yet"):
-        load_model(tmp_path)
-
-
 def test_damaged_weights_are_refused(write_folder: Callable[..., Path]) -> None:
     """One flipped bit in the weights never loads."""
     folder = write_folder()

@@ -26,6 +26,10 @@ def test_every_entry_is_told() -> None:
     assert shown["network input"] == "height 360, width 480 pixels"
     own = PASSPORT.model_copy(update={"image_size": None})
     assert dict(own.facts)["network input"] == "each image's own size"
+    seen = own.model_copy(update={"window": (512, 768), "augmentations": ("flip", "scales")})
+    assert "network input in windows of 512x768, averaged over flip and scales, scored" in seen.line
+    assert dict(seen.facts)["windows"] == "512x768 pixels, overlapping"
+    assert dict(seen.facts)["test-time augmentation"] == "flip and scales"
 
 
 def test_survives_json() -> None:

@@ -36,6 +36,10 @@ FOLDER = 'data={"format":"folder","classes":[{"name":"a"},{"name":"b"}],"splits"
         (["transfer.strategy=feature_hook", "transfer.cache=disk"], "set transfer.views to a number"),
         (["transfer.strategy=feature_hook", "augment=[]", "transfer.views=2"], "means nothing without augment"),
         (
+            ["transfer.strategy=feature_hook", "augment=[]", "transfer.cache=memory", "eval.window=[64,64]"],
+            "eval.window [64, 64]: transfer.cache 'memory' keeps features of whole images",
+        ),
+        (
             ['scheduler={"name": "onecycle", "max_lr": 0.001}', "optimizer.lr=0.01"],
             "scheduler.max_lr 0.001: one cycle rises to it from optimizer.lr, which is 0.01",
         ),

@@ -282,18 +282,11 @@ def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None
         check_requirements(["x>=2.1"])
 
 
-@pytest.mark.parametrize(
-    ("overrides", "named"),
-    [
-        (["eval.window=[64, 64]"], "eval.window"),
-    ],
-)
-def test_what_is_not_built_is_said(zoo: Registry, overrides: list[str], named: str) -> None:
-    """A valid key that this version does not build ends the command by name; nothing is accepted and ignored."""
-    with pytest.raises(NotAvailable) as caught:
-        resolve(zoo, *overrides)
-    assert str(caught.value) == f"{named} is not available in this version"
-    assert caught.value.exit_code == 2
+def test_windows_are_as_large_as_the_model_needs(zoo: Registry) -> None:
+    """A window that the model does not take is refused as an image is."""
+    assert resolve(zoo, "eval.window=[64, 64]").eval.window == (64, 64)
+    with pytest.raises(RecipeError, match=r"eval\.window \[64, 8\] is below the 64 pixels that lite needs"):
+        resolve(zoo, "eval.window=[64, 8]")
 
 
 FOLDER = 'data={"format": "folder", "root": "d", "classes": [{"name": "a"}, {"name": "b"}]}'
@@ -312,8 +305,3 @@ def test_augmentation_suits_the_channels(zoo: Registry) -> None:
     """A recipe that was not read from a file is checked too."""
     with pytest.raises(RecipeError, match=r"augment\.0\.name: 'ToGray' acts on images of 3 channels"):
         resolve(zoo, FOLDER, "model.in_channels=1", 'augment=[{"name": "ToGray"}]')
-
-
-def test_defaults_of_what_is_not_built_pass(zoo: Registry) -> None:
-    """Spelling out a default asks for nothing."""
-    resolve(zoo, "train.accumulate=1", "train.compile=false", "transfer.cache=none", "eval.window=null")

@@ -1,0 +1,208 @@
+"""Labelling files: read, predicted and written image by image, whatever is wrong with some of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from segzoo.data.findings import FileFault, printable
+from segzoo.data.images import MAX_PIXELS, read_image
+from segzoo.data.source import Pixels
+from segzoo.data.tiff import is_tiff
+from segzoo.data.tiff_rows import open_rows
+from segzoo.errors import SegzooError, UsageFault
+from segzoo.inference.inputs import refuse_existing
+from segzoo.inference.method import Method
+from segzoo.inference.outputs import (
+    COCO,
+    Coco,
+    Extra,
+    Targets,
+    write_contours,
+    write_mask,
+    write_mask_in_parts,
+    write_overlay,
+    write_probabilities,
+)
+from segzoo.inference.predictor import Predictor
+from segzoo.training.device import name_memory
+
+logger = logging.getLogger(__name__)
+
+HELD = 1 << 24
+"""Pixels of images that are held at once to be scored together."""
+
+SMALLER = "try --window 512, a smaller --batch-size, or --device cpu"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the images.
+
+    Args:
+        masks: The masks that were written.
+        faults: For each image without one, what is wrong with it.
+    """
+
+    masks: tuple[Path, ...]
+    faults: Mapping[Path, str]
+
+
+def predict_files(
+    predictor: Predictor,
+    images: Mapping[Path, Path],
+    out: Path,
+    *,
+    method: Method | None = None,
+    extras: tuple[Extra, ...] = (),
+    max_pixels: int = MAX_PIXELS,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Write a mask for each image; one that cannot be read or predicted is reported, and the rest is done.
+
+    A TIFF that is predicted in windows, without a CRF and without extras, is read and written in parts: its mask is a
+    TIFF, and the memory that it takes does not grow with the image's height. All others are decoded whole, and their
+    masks are PNGs.
+
+    Args:
+        predictor: The model.
+        images: Files, with a relative path without suffix for what is made of each.
+        out: The folder of results.
+        method: How images are labelled; None as the model was scored.
+        extras: What is written beside the masks.
+        max_pixels: Images that are decoded whole and have more are refused.
+        overwrite: Whether files that exist are replaced.
+        advance: Is told of each further number of images.
+
+    Raises:
+        UsageFault: If a file exists that would be replaced, or would be one of the images.
+    """
+    chosen = method or predictor.method
+    partly = chosen.window is not None and not chosen.crf and not extras
+    targets = {
+        path: Targets(out, name, extras, in_parts=partly and _starts_like_tiff(path)) for path, name in images.items()
+    }
+    work = _Work(predictor, chosen, targets, max_pixels, Coco(predictor.classes) if "coco" in extras else None)
+    written = [path for each in targets.values() for path in each.all] + ([out / COCO] if work.coco else [])
+    _check_targets(written, images, overwrite=overwrite)
+    for number in work.run():
+        advance(number)
+    if work.coco is not None:
+        work.coco.write(out / COCO)
+    return Outcome(tuple(work.masks), work.faults)
+
+
+class _Work:
+    """Goes through the images.
+
+    Args:
+        predictor: The model.
+        method: How images are labelled.
+        targets: What is written of each image.
+        max_pixels: Limit on images that are decoded whole.
+        coco: Collects annotations, where they are wanted.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        method: Method,
+        targets: Mapping[Path, Targets],
+        max_pixels: int,
+        coco: Coco | None,
+    ) -> None:
+        self.coco = coco
+        self.masks: list[Path] = []
+        self.faults: dict[Path, str] = {}
+        self._predictor = predictor
+        self._method = method
+        self._targets = targets
+        self._max_pixels = max_pixels
+
+    def run(self) -> Iterator[int]:
+        """Yield how many images are done each time some are."""
+        held: dict[Path, Pixels] = {}
+        for path, targets in self._targets.items():
+            with self._reporting([path]):
+                if targets.in_parts:
+                    self._predict_in_parts(path, targets)
+                else:
+                    held[path] = self._read(path)
+            if path not in held:
+                yield 1
+            if len(held) == self._method.batch_size or sum(map(_area, held.values())) >= HELD:
+                yield self._flush(held)
+                held = {}
+        if held:
+            yield self._flush(held)
+
+    def _flush(self, held: Mapping[Path, Pixels]) -> int:
+        with self._reporting(list(held)):
+            labels = self._predictor.predict(list(held.values()), self._method)
+            for (path, image), found in zip(held.items(), labels, strict=True):
+                self._write(path, image, found)
+        return len(held)
+
+    def _read(self, path: Path) -> Pixels:
+        return read_image(path, channels=self._predictor.description.in_channels, max_pixels=self._max_pixels)
+
+    def _predict_in_parts(self, path: Path, targets: Targets) -> None:
+        channels = self._predictor.description.in_channels
+        with open_rows(path, channels=channels, max_pixels=self._max_pixels) as rows:
+            blocks = self._predictor.blocks(rows.read, rows.size, self._method)
+            write_mask_in_parts(targets.mask, blocks, rows.size, self._predictor.palette)
+        self.masks.append(targets.mask)
+
+    def _write(self, path: Path, image: Pixels, labels: Pixels) -> None:
+        targets, palette, names = self._targets[path], self._predictor.palette, self._predictor.classes
+        # The mask comes last: where it is, all of an image is.
+        if "overlay" in targets.extras:
+            write_overlay(targets.overlay, image, labels, palette)
+        if "probabilities" in targets.extras:
+            write_probabilities(targets.probabilities, self._predictor.probabilities(image, self._method), names)
+        if "geojson" in targets.extras:
+            write_contours(targets.contours, labels, names)
+        if self.coco is not None:
+            self.coco.add(str(path), labels)
+        write_mask(targets.mask, labels, palette)
+        self.masks.append(targets.mask)
+
+    @contextmanager
+    def _reporting(self, paths: Sequence[Path]) -> Iterator[None]:
+        """Keep what is wrong with images from stopping the others."""
+        try:
+            with name_memory(SMALLER):
+                yield
+        except SegzooError as error:
+            # A fault of a file names it already.
+            told = error.finding.message if isinstance(error, FileFault) else str(error)
+            for path in paths:
+                if self._targets[path].mask not in self.masks:
+                    self.faults[path] = told
+                    logger.warning("%s: %s", printable(str(path)), printable(told))
+
+
+def _check_targets(written: Sequence[Path], images: Iterable[Path], *, overwrite: bool) -> None:
+    originals = {image.resolve() for image in images}
+    for path in written:
+        if path.resolve() in originals:
+            raise UsageFault(f"{path} is one of the images, and would be replaced by a result; choose another --out")
+    if not overwrite:
+        refuse_existing(written)
+
+
+def _starts_like_tiff(path: Path) -> bool:
+    try:
+        return path.is_file() and is_tiff(path)
+    except OSError:  # told when it is read
+        return False
+
+
+def _area(image: Pixels) -> int:
+    height: int = image.shape[0]
+    width: int = image.shape[1]
+    return height * width

@@ -1,0 +1,51 @@
+"""``segzoo evaluate`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+SMALL = ("data.size=[32,32]", "data.image_size=[32,32]", 'data.counts={"train":4,"val":2}', "train.max_steps=2")
+
+
+@pytest.fixture
+def trained(run: Callable[..., Result]) -> str:
+    """Return the name of a run that was just trained."""
+    settings = [word for change in (*SMALL, "train.batch_size=2", "train.threads=1") for word in ("--set", change)]
+    result = run("finetune", "quickstart", "--device", "cpu", "--out", "run", *settings)
+    assert result.exit_code == 0, result.stderr
+    return "run"
+
+
+def test_scores_classes_and_worst_images_are_printed(run: Callable[..., Result], trained: str) -> None:
+    """The tables are on stdout with the passport, the pictures in the run; --json has all of it in one row."""
+    result = run("evaluate", trained, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    for part in ("mean_iou", "frequency_weighted_iou", "boundary F1", "worst images", "val, 2 images, network input"):
+        assert part in result.stdout
+    assert "scores and pictures are in run/evaluation" in result.stderr
+    assert Path("run/evaluation/val_worst.png").exists()
+
+    as_json = run("evaluate", trained, "--device", "cpu", "--json", "--tta", "flip", "--out", "other")
+    (row,) = json.loads(as_json.stdout)["rows"]
+    assert row["passport"]["augmentations"] == ["flip"]
+    assert set(row["per_class"]) == {"background", "disk", "square", "triangle", "ring"}
+    assert Path("other/val-flip.json").exists()
+
+
+def test_overrides_change_the_runs_own_recipe(run: Callable[..., Result], trained: str) -> None:
+    """--set without --data scores the run's data in another way."""
+    result = run("evaluate", trained, "--device", "cpu", "--json", "--set", "eval.window=[32,32]")
+    assert json.loads(result.stdout)["rows"][0]["passport"]["window"] == [32, 32]
+
+
+def test_mistakes_are_told(refused: Callable[..., str]) -> None:
+    """What is missing or misspelt is said with the way out."""
+    assert refused("evaluate", "runs/none").startswith("runs/none does not exist; give a run directory")
+    assert "no test-time augmentation named 'flp'. Did you mean 'flip'?" in refused("evaluate", "x", "--tta", "flp")
+    Path("m").mkdir()
+    assert "m: it is no trained model: m/model.json is missing" in refused("evaluate", "m")

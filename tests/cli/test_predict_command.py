@@ -1,0 +1,110 @@
+"""``segzoo predict`` as a user types it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import Result
+
+SMALL = ("data.size=[32,32]", "data.image_size=[32,32]", 'data.counts={"train":4,"val":2}', "train.max_steps=2")
+
+
+@pytest.fixture
+def trained(run: Callable[..., Result]) -> str:
+    """Return the name of a run that was just trained, beside two images and a TIFF."""
+    settings = [word for change in (*SMALL, "train.batch_size=2", "train.threads=1") for word in ("--set", change)]
+    result = run("finetune", "quickstart", "--device", "cpu", "--out", "run", *settings)
+    assert result.exit_code == 0, result.stderr
+    Path("in").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(Path("in") / name)
+    tifffile.imwrite("scan.tif", rng.integers(0, 256, (150, 70, 3), dtype=np.uint8), photometric="rgb")
+    return "run"
+
+
+def test_masks_are_printed_as_they_come(run: Callable[..., Result], trained: str) -> None:
+    """A folder and a pattern give a mask for each image, of its size; nothing else is on stdout."""
+    result = run("predict", trained, "in", "*.tif", "--out", "masks", "--device", "cpu", "--write", "overlay,coco")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.split() == ["masks/a.png", "masks/b.png", "masks/scan.png"]
+    with Image.open("masks/scan.png") as mask:
+        assert mask.size == (70, 150)
+    assert Path("masks/overlays/a.png").exists()
+    assert Path("masks/coco.json").exists()
+
+    again = run("predict", trained, "in", "--out", "masks", "--device", "cpu")
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "results exist; choose another --out, or pass --overwrite:\n  masks/a.png" in again.stderr
+    assert run("predict", trained, "in", "--out", "masks", "--device", "cpu", "--overwrite").exit_code == 0
+
+
+def test_windows_augmentations_and_the_crf(run: Callable[..., Result], trained: str) -> None:
+    """Options act, alone and together; a TIFF in windows has a TIFF as its mask."""
+    masks = {}
+    for name, words in {
+        "plain": [],
+        "window": ["--window", "64x32", "--overlap", "0.5"],
+        "tta": ["--tta", "flip,scales"],
+        "crf": ["--crf", "--mode", "best"],
+        "all": ["--window", "64", "--tta", "flip", "--crf", "--batch-size", "2"],
+    }.items():
+        result = run("predict", trained, "scan.tif", "--out", name, "--device", "cpu", *words)
+        assert result.exit_code == 0, result.stderr
+        path = Path(result.stdout.strip())
+        masks[name] = tifffile.imread(path) if path.suffix == ".tif" else np.array(Image.open(path))
+    assert Path("window/scan.tif").exists()
+    for name in ("window", "tta", "crf"):
+        assert masks[name].shape == (150, 70)
+        assert (masks[name] != masks["plain"]).any(), name
+
+
+def test_bad_images_are_named_and_the_rest_is_done(run: Callable[..., Result], trained: str) -> None:
+    """Exit code 1, each bad file with its reason on stderr, and no traceback."""
+    Path("in/bad.png").write_bytes(b"no image")
+    result = run("predict", trained, "in", "--out", "masks", "--device", "cpu")
+    assert result.exit_code == 1
+    assert result.stdout.split() == ["masks/a.png", "masks/b.png"]
+    assert "in/bad.png: not an image" in result.stderr
+    assert "error: 1 of 3 images could not be labelled, as said above; the rest is in masks" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--window", "big"],
+            "--window is a number of pixels such as 512, or height x width such as 512x768, got 'big'",
+        ),
+        (["--window", "0"], "--window is a number of pixels such as 512"),
+        (["--overlap", "1"], "--overlap must be at least 0 and below 1, got 1"),
+        (["--overlap", "nan"], "--overlap must be at least 0 and below 1, got nan"),
+        (["--write", "mask"], "no output named 'mask'"),
+        (["--tta", "flips"], "no test-time augmentation named 'flips'. Did you mean 'flip'?"),
+        (["--mode", "fast"], "'fast'"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_told(refused: Callable[..., str], words: list[str], message: str) -> None:
+    """Each is refused with its value before any model is read."""
+    assert message in refused("predict", "run", "in", "--out", "masks", *words)
+
+
+def test_what_does_not_fit_the_model_is_told(
+    run: Callable[..., Result], refused: Callable[..., str], trained: str
+) -> None:
+    """A window below the model's smallest image, and an overlap without a window."""
+    words = ["predict", trained, "in", "--out", "masks", "--device", "cpu"]
+    assert refused(*words, "--window", "16").startswith("--window 16x16 is below the 32 pixels that the model needs")
+    assert refused(*words, "--overlap", "0.5").startswith("--overlap 0.5 is that of windows; give --window")
+    assert refused("predict", "none", *words[2:]).startswith("none does not exist; give a run directory")
+    assert refused(*words[:2], "none.png", *words[3:]).startswith("there is neither a file nor a folder 'none.png'")
+    Path("file").write_text("")
+    assert refused("predict", trained, "in", "--out", "file") == "--out file is not a folder"
+    assert not Path("masks").exists()
