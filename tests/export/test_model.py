@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from segzoo import finetune
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import EnvironmentFault, UsageFault
 from segzoo.export import model as exporting
@@ -203,3 +204,16 @@ def test_no_images(tmp_path: Path) -> None:
     """A gate that compares nothing is none."""
     with pytest.raises(ValueError, match="images must be at least 1, got 0"):
         export_model(tmp_path, tmp_path / "model.onnx", Form(), images=0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_int8_of_quickstart(tmp_path: Path) -> None:
+    """The quickstart model in int8 loses less than a point of mean IoU on images that no range was taken from."""
+    run = finetune(load_recipe("quickstart", ["train.workers=0"]), out=tmp_path / "run", device="cpu").folder
+    report = export_model(run, tmp_path / "model.onnx", Form("onnx", "int8", dynamic=True))
+    assert report.calibration is not None
+    assert report.calibration.compared == 0
+    for found in report.comparisons:
+        assert found.miou_lost is not None
+        assert found.miou_lost < 0.01
