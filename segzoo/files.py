@@ -7,9 +7,9 @@ import hashlib
 import io
 import lzma
 import os
+import secrets
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -45,11 +45,9 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Let the block write a file that takes the name ``path`` once it is whole, and is gone where the block fails."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)  # opened by its name, the file knows it
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        with temporary.open("w+b") as file:
+        with temporary.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
