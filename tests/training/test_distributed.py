@@ -277,7 +277,7 @@ def test_a_signal_to_one_stops_all_and_others_may_go_on(launcher: Launcher, befo
     assert_close(launcher.train("through", 1), launcher.folder / "stopped")
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_resuming_with_as_many_changes_no_bit(launcher: Launcher, processes: int) -> None:
     """Stopped within an epoch, before and after frozen layers thaw: the same weights, averages and metrics."""
     changes = ("train.epochs=3", "train.ema_decay=0.5", "transfer.strategy=finetune", "transfer.unfreeze_encoder_at=2")
