@@ -16,6 +16,7 @@ from segzoo.bench.rows import Row, Settings, read_rows
 from segzoo.bench.selection import choose_models
 from segzoo.bench.summary import CONVENTION, cells, header_for, summarise
 from segzoo.cli.output import Json, print_rows, print_table
+from segzoo.cli.sizes import read_size
 from segzoo.errors import Interrupted, SegzooError, UsageFault
 from segzoo.messages import explain
 
@@ -141,12 +142,8 @@ def report(
 
 
 def _settings(size: str | None, batch: str | None, modes: str, *, seed: int, quick: bool) -> Settings:
-    size = size or (QUICK_SIZE if quick else SIZE)
-    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", size)
-    if found is None:
-        raise UsageFault(f"--size must be HxW in pixels, such as 512x512, got {size!r}")
     data = {
-        "size": (int(found[1]), int(found[2] or found[1])),
+        "size": read_size(size or (QUICK_SIZE if quick else SIZE)),
         "batches": tuple(_batch(word) for word in _words(batch or (QUICK_BATCHES if quick else BATCHES), "--batch")),
         "modes": tuple(dict.fromkeys(_words(modes, "--modes"))),
         "seed": seed,

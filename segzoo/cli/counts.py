@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import typer
 
 from segzoo.cli.examined import CHANNELS, build, looking_into
 from segzoo.cli.output import print_rows, print_table
-from segzoo.errors import UsageFault
+from segzoo.cli.sizes import read_size
 from segzoo.registry import Entry
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def show_counts(entry: Entry, size: str, *, as_json: bool) -> None:
         UsageFault: If this is no size, or the model does not take such an image.
         PluginError: If a plugin's code is at fault.
     """
-    height, width = _size(size)
+    height, width = read_size(size)
     with looking_into(entry):
         from segzoo.bench.count import CONVENTION, count
         from segzoo.bench.subject import NUM_CLASSES
@@ -50,13 +49,6 @@ def show_counts(entry: Entry, size: str, *, as_json: bool) -> None:
         ("module", "class", "parameters", "GMACs", "activations", "MiB moved"),
         [_cells(module) for module in counts.modules if _is_told(module)],
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if found is None:
-        raise UsageFault(f"--size must be HxW in pixels, such as 512x512, got {text!r}")
-    return int(found[1]), int(found[2])
 
 
 def _totals(counts: Counts) -> Iterator[tuple[str, str]]:

@@ -6,12 +6,14 @@ This module needs no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from segzoo.errors import UnknownName
 from segzoo.recipe.schema import OVERLAP
 
 Augmentation = Literal["flip", "scales"]
+
+Name = TypeVar("Name", bound=str)
 
 
 def read_augmentations(text: str) -> tuple[Augmentation, ...]:
@@ -21,10 +23,19 @@ def read_augmentations(text: str) -> tuple[Augmentation, ...]:
         UnknownName: If one of them is no augmentation.
     """
     known: tuple[Augmentation, ...] = get_args(Augmentation)
+    return read_names(text, "test-time augmentation", known)
+
+
+def read_names(text: str, kind: str, known: tuple[Name, ...]) -> tuple[Name, ...]:
+    """Return those of the known names that stand in a list separated by commas, in their own order.
+
+    Raises:
+        UnknownName: If the list has another one.
+    """
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
         if word not in known:
-            raise UnknownName("test-time augmentation", word, known)
+            raise UnknownName(kind, word, known)
     return tuple(name for name in known if name in words)
 
 

@@ -16,9 +16,9 @@ from tifffile import TiffWriter
 
 from segzoo.data.images import visible
 from segzoo.data.source import Pixels
-from segzoo.errors import UnknownName
 from segzoo.files import naming, replacing, write_atomic
 from segzoo.inference.contours import coco_annotations, geojson
+from segzoo.inference.method import read_names
 
 Extra = Literal["overlay", "probabilities", "geojson", "coco"]
 
@@ -38,11 +38,7 @@ def read_extras(text: str) -> tuple[Extra, ...]:
         UnknownName: If one of them is nothing that can be written.
     """
     known: tuple[Extra, ...] = get_args(Extra)
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    for word in words:
-        if word not in known:
-            raise UnknownName("output", word, known)
-    return tuple(name for name in known if name in words)
+    return read_names(text, "output", known)
 
 
 @dataclass(frozen=True)
