@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # Commands that need what a bare machine lacks are only parsed: data, or minutes.
 NEEDS_MORE = (
     *("camvid", "voc_", "mine", "segzoo finetune quickstart --set train.epochs=2"),
-    *("segzoo bench --device cuda", "before.jsonl", "runs/pets"),
+    *("segzoo bench --device cuda", "before.jsonl", "fast_scnn.jsonl", "runs/pets", "--picture"),
 )
 
 

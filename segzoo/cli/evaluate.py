@@ -12,7 +12,7 @@ from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.cli.progress import counting
 from segzoo.cli.recipe import SetOption
 from segzoo.errors import UsageFault
-from segzoo.inference.description import find_model, run_of
+from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.method import read_augmentations
 from segzoo.page import UNKNOWN, count, percent
 from segzoo.recipe import Recipe, load_recipe
@@ -30,7 +30,10 @@ ORDER = (
 
 def evaluate(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|MODEL", help="A run directory, or a folder with model.json and its weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL", help="A run, a folder with model.json, hf-hub:owner/name, or an exported file."
+        ),
     ],
     data: Annotated[
         str | None,
@@ -51,7 +54,7 @@ def evaluate(
 ) -> None:
     """Score a trained model: every metric with its passport, each class, and the worst images."""
     augmentations = read_augmentations(tta)
-    run = run_of(find_model(source))
+    run = None if is_exported(source) else run_of(find_model(source))
     folder = out or (None if run is None else run / "evaluation")
     recipe = _recipe(data, set_, run)
     # torch starts here, when nothing is left that could be told without it.

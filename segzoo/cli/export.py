@@ -17,7 +17,9 @@ from segzoo.recipe import load_recipe
 
 
 def export(
-    source: Annotated[str, typer.Argument(metavar="RUN", help="Run directory, or a folder with a trained model.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, a folder with model.json, or hf-hub:owner/name.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write: .onnx, or .pt2 for torch's formats.")],
     format: Annotated[
         Format, typer.Option(help="What it is to run in: onnxruntime, torch, or torch compiled.")

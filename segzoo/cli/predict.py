@@ -10,14 +10,17 @@ import typer
 
 from segzoo.cli.progress import counting
 from segzoo.errors import SegzooError, UsageFault
-from segzoo.inference.description import find_model
+from segzoo.inference.description import find_model, is_exported
 from segzoo.inference.method import Method, read_augmentations
 from segzoo.recipe.schema import OVERLAP
 
 
 def predict(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|MODEL", help="A run directory, or a folder with model.json and its weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL", help="A run, a folder with model.json, hf-hub:owner/name, or an exported file."
+        ),
     ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER|GLOB…", help="What to label.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the masks.")],
@@ -56,7 +59,8 @@ def predict(
     from segzoo.inference.outputs import read_extras
 
     wanted = read_extras(extras)
-    find_model(source)
+    if not is_exported(source):
+        find_model(source)
     found = find_images(images, beside=out)
     from segzoo.inference.loading import load
     from segzoo.inference.predict import predict_files

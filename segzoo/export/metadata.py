@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from segzoo.export.form import Form
 from segzoo.inference.description import ModelDescription
 
-KEPT = ("id", "revision", "in_channels", "num_classes", "classes", "palette", "ignore_index", "mean", "std")
-"""What ``model.json`` says too, under the same names."""
-
 PREPROCESSING = "resize to image_size, divide bytes by 255, subtract mean, divide by std, channel by channel"
 
 
-def describe_export(description: ModelDescription, form: Form, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Return preprocessing, classes and palette of an exported file as JSON.
+def describe_export(
+    description: ModelDescription,
+    form: Form,
+    size: tuple[int, int] | None,
+    *,
+    open_dimensions: Collection[str],
+    min_size: int,
+) -> dict[str, Any]:
+    """Return all that ``model.json`` says, and what an exported file takes and gives, as JSON.
 
     Args:
         description: The model.
         form: What the file is.
         size: Height and width that images are brought to; None leaves each its own.
+        open_dimensions: The dimensions that are left open, of ``batch``, ``height`` and ``width``.
+        min_size: Smallest height and width that the network takes.
     """
-    known = description.model_dump(mode="json")
     return {
-        "schema_version": 1,
-        **{key: known[key] for key in KEPT},
+        **description.model_dump(mode="json"),
         "image_size": size,
         "format": form.format,
         "precision": form.precision,
         "input": "image: float32 (batch, channels, height, width), three channels being RGB",
         "preprocessing": PREPROCESSING,
         "output": "logits: float32 (batch, classes, height, width); the largest of a pixel is its label",
-        "weights_sha256": description.provenance.weights_sha256,
+        "open_dimensions": list(open_dimensions),
+        "min_size": min_size,
     }
 
 

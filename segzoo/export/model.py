@@ -13,25 +13,20 @@ from torch import Tensor, nn
 
 from segzoo.data.normalise import Normalise
 from segzoo.data.source import Sample
+from segzoo.errors import UsageFault
 from segzoo.export.form import IMAGES, MAX_MIOU_LOSS, TOLERANCE, Form, check_target
 from segzoo.export.metadata import as_text, describe_export
-from segzoo.export.onnx import OnnxNetwork, embed, export_onnx, require_onnx
+from segzoo.export.onnx import embed, export_onnx, require_onnx
 from segzoo.export.parity import compare, find_faults
-from segzoo.export.programs import (
-    Network,
-    compile_program,
-    export_program,
-    load_compiled,
-    load_program,
-    require_compiler,
-    save_program,
-)
+from segzoo.export.programs import compile_program, export_program, require_compiler, save_program
 from segzoo.export.quantise import measure_speed, quantise
 from segzoo.export.report import Calibration, Comparison, ExportReport, ParityError, Speed
 from segzoo.export.tracing import DIMENSIONS, Half
 from segzoo.export.validation import Validation, find_recipe_of, open_validation
 from segzoo.files import sha256_file, sync_folder, write_atomic
-from segzoo.inference.loading import Loaded, load_model
+from segzoo.inference.description import is_exported
+from segzoo.inference.exported import Network, OnnxNetwork, load_compiled, load_program
+from segzoo.inference.loading import Trained, load_trained
 from segzoo.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -72,7 +67,8 @@ def export_model(
     The file has preprocessing, classes and palette inside it (ONNX) or beside it, in a file of its name and ``.json``.
 
     Args:
-        source: A run directory, its ``model`` folder, or any folder with ``model.json`` and ``model.safetensors``.
+        source: A run directory, its ``model`` folder, any folder with ``model.json`` and ``model.safetensors``, or
+            ``hf-hub:owner/name``.
         out: The file.
         form: What it is to be.
         recipe: Where real images are; None takes the run's own recipe.
@@ -83,13 +79,16 @@ def export_model(
     Raises:
         ValueError: If ``images`` is below 1.
         ParityError: If the file says something else; it is then not kept.
+        UsageFault: If the source is an exported file.
         SegzooError: If there is no such model or data, or the model cannot be exported.
     """
     if images < 1:
         raise ValueError(f"images must be at least 1, got {images}")
+    if is_exported(source):
+        raise UsageFault(f"{source} is an exported file; give the run that it was made from")
     check_target(out, form, overwrite=overwrite)
     _check_tools(form)
-    loaded = load_model(source)
+    loaded = load_trained(source)
     validation = open_validation(recipe or find_recipe_of(Path(source)), loaded.description)
     trained = loaded.description.image_size or validation.first_size()
     plan = plan_sizes(trained, loaded.spec.fixed_export_dims, dynamic=form.dynamic)
@@ -139,7 +138,7 @@ def deal(samples: Sequence[Sample], images: int, form: Form) -> tuple[Sequence[S
 class _Making:
     """One export on its way: what it is made of, in a folder that goes when it is done."""
 
-    def __init__(self, loaded: Loaded, form: Form, plan: Plan, validation: Validation, folder: Path) -> None:
+    def __init__(self, loaded: Trained, form: Form, plan: Plan, validation: Validation, folder: Path) -> None:
         self.loaded = loaded
         self.form = form
         self.plan = plan
@@ -148,7 +147,9 @@ class _Making:
         self.normalise = Normalise(loaded.description.mean, loaded.description.std)
         fixed = "height" not in plan.dynamic or "width" not in plan.dynamic
         size = plan.trained if fixed else loaded.description.image_size
-        self.metadata = describe_export(loaded.description, form, size)
+        self.metadata = describe_export(
+            loaded.description, form, size, open_dimensions=plan.dynamic, min_size=loaded.min_size
+        )
 
     def write(self, name: str, calibrated: Sequence[Sample]) -> tuple[Path, Speed | None]:
         """Write the file as a draft; return it, and how fast it is where that is measured."""

@@ -1,20 +1,19 @@
-"""ONNX: one file that holds the network and its weights, and what onnxruntime makes of it."""
+"""ONNX: one file that holds the network and its weights."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segzoo.errors import MissingDistribution, SegzooError
-from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example, first_cause, quiet
+from segzoo.errors import SegzooError
+from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example
 from segzoo.files import write_atomic
+from segzoo.inference.exported import OnnxNetwork, first_cause, quiet, require_packages
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -54,43 +53,6 @@ def export_onnx(
         write_atomic(path, draft.read_bytes())
 
 
-class OnnxNetwork:
-    """An ONNX file as onnxruntime runs it, on the CPU with one thread, so that it can be compared.
-
-    Args:
-        path: A file with the input ``image`` and the output ``logits``.
-
-    Raises:
-        MissingDistribution: If a package of the extra ``onnx`` is missing.
-        SegzooError: If onnxruntime cannot load the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        require_onnx()
-        onnxruntime = importlib.import_module("onnxruntime")  # it has no type hints
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised; it need not be printed as well
-        self._name = path.name
-        try:
-            self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base of their own
-            raise SegzooError(f"onnxruntime cannot load {path.name}: {error}") from error
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Map ``(N, in_channels, H, W)`` on the CPU to logits.
-
-        Raises:
-            SegzooError: If onnxruntime cannot run the file on this image.
-        """
-        try:
-            (logits,) = self._session.run(["logits"], {"image": image.numpy()})
-        except Exception as error:  # as above
-            shape = "x".join(map(str, image.shape))
-            raise SegzooError(f"onnxruntime cannot run {self._name} on {shape}: {error}") from error
-        return torch.from_numpy(logits)
-
-
 def run_onnx(path: Path, image: Tensor) -> Tensor:
     """Return the logits that onnxruntime computes for one batch, as :class:`OnnxNetwork` does."""
     return OnnxNetwork(path)(image)
@@ -110,12 +72,7 @@ def require_onnx() -> None:
     Raises:
         MissingDistribution: If a package is missing.
     """
-    for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise MissingDistribution(
-                f"ONNX needs the package {package!r}, which is not installed; "
-                "install it with: pip install 'segzoo[onnx]'"
-            )
+    require_packages(*PACKAGES)
 
 
 def _export(model: nn.Module, image: Tensor, path: Path, dynamic: dict[int, str]) -> None:

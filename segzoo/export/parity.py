@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from segzoo.data.source import Sample
 from segzoo.errors import SegzooError
 from segzoo.export.form import TOLERANCE, Form
-from segzoo.export.programs import Network
 from segzoo.export.report import Comparison
 from segzoo.export.stability import find_undecided
 from segzoo.export.validation import Validation
+from segzoo.inference.exported import Network
 from segzoo.metrics import mean_iou
 from segzoo.training.evaluation import count_image, resize_logits
 from segzoo.training.scores import finite

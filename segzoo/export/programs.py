@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from segzoo.errors import EnvironmentFault, SegzooError
-from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example, first_cause, quiet
-
-Network = Callable[[Tensor], Tensor]
-"""Maps images to logits."""
+from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example
+from segzoo.inference.exported import first_cause, quiet
 
 
 def export_program(
@@ -47,14 +45,6 @@ def save_program(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def load_program(path: Path) -> Network:
-    """Return what a file from :func:`save_program` computes."""
-    with quiet():
-        module = torch.export.load(path).module()
-
-    return _named(module, path)
-
-
 def compile_program(program: ExportedProgram, path: Path) -> None:
     """Compile a program for this machine's CPU into a ``.pt2`` package.
 
@@ -68,27 +58,6 @@ def compile_program(program: ExportedProgram, path: Path) -> None:
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     except Exception as error:  # the compiler raises its own and torch's
         raise SegzooError(f"the model cannot be compiled: {first_cause(error)}") from error
-
-
-def load_compiled(path: Path) -> Network:
-    """Return what a package from :func:`compile_program` computes."""
-    with quiet():
-        compiled = torch._inductor.aoti_load_package(str(path))
-
-    return _named(compiled, path)
-
-
-def _named(network: Network, path: Path) -> Network:
-    """Return a network that tells which file fails on which images."""
-
-    def run(image: Tensor) -> Tensor:
-        try:
-            return network(image)
-        except Exception as error:  # a guard of the program is an AssertionError, a package's a RuntimeError
-            shape = "x".join(map(str, image.shape))
-            raise SegzooError(f"torch cannot run {path.name} on {shape}: {first_cause(error)}") from error
-
-    return run
 
 
 def require_compiler() -> None:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segzoo.errors import SegzooError
-from segzoo.export.onnx import OnnxNetwork
 from segzoo.export.report import Speed
-from segzoo.export.tracing import first_cause, quiet
+from segzoo.inference.exported import OnnxNetwork, first_cause, quiet
 
 ROUNDS = 20
 WARM_UP = 3

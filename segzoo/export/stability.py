@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segzoo.export.programs import Network
+from segzoo.inference.exported import Network
 
 NOISE = 1e-6
 """Standard deviation of what is added to normalised images: about eight of the last bits of a float32."""

@@ -1,11 +1,9 @@
-"""What all formats share: a model held in evaluation mode, open dimensions, half precision, a quiet exporter."""
+"""What all formats share: a model held in evaluation mode, open dimensions, half precision."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import sys
-import warnings
 from collections.abc import Collection, Iterator
 from itertools import chain
 
@@ -63,21 +61,6 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporter's warnings, which are about its own insides, from the caller, and stdout clean."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def first_cause(error: BaseException) -> str:
-    """Return what first went wrong; exporters wrap it in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}"
 
 
 def _device(model: nn.Module) -> torch.device:

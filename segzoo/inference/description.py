@@ -1,6 +1,6 @@
 """All that ``model.json`` says of a trained model; ``segzoo.pretrained`` reads only what loading weights needs.
 
-This module needs no torch.
+This module needs no torch, but for fetching.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from segzoo.errors import UsageFault
 from segzoo.messages import explain
-from segzoo.pretrained import DESCRIPTION, TENSORS, Description
+from segzoo.pretrained import DESCRIPTION, HUB, TENSORS, Description, hub_source
 from segzoo.recipe.data import ClassEntry
 from segzoo.spec import Frozen, Sha256
+
+EXPORTED = (".onnx", ".pt2")
+"""How the names of exported files end."""
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
@@ -92,21 +95,36 @@ class ModelDescription(Frozen):
         return self
 
 
+def is_exported(source: str | Path) -> bool:
+    """Tell whether the name is that of an exported file."""
+    path = Path(source)
+    return path.suffix in EXPORTED and not str(source).startswith(HUB) and not path.is_dir()
+
+
 def find_model(source: str | Path) -> Path:
     """Return the folder that holds ``model.json`` and ``model.safetensors``.
 
     Args:
-        source: A run directory, its ``model`` folder, or any folder with these two files.
+        source: A run directory, its ``model`` folder, any folder with these two files, or ``hf-hub:owner/name``,
+            perhaps with ``@revision``, which is fetched.
 
     Raises:
         UsageFault: If there is no such folder, or one of the files is missing.
+        DownloadError: If a repository cannot be fetched, or holds no model of segzoo.
     """
+    if str(source).startswith(HUB):
+        from segzoo.weights.hub import fetch_model  # torch starts here
+
+        wanted = hub_source(str(source))
+        return fetch_model(wanted.repository, wanted.revision)
     path = Path(source).expanduser()
     if path.name in (DESCRIPTION, TENSORS) and path.is_file():
         path = path.parent
     if not path.is_dir():
         reason = "is not a folder" if path.exists() else "does not exist"
-        raise UsageFault(f"{path} {reason}; give a run directory, or a folder with {DESCRIPTION} and {TENSORS}")
+        raise UsageFault(
+            f"{path} {reason}; give a run directory, a folder with {DESCRIPTION} and {TENSORS}, or {HUB}owner/name"
+        )
     folder = path / "model" if (path / "model").is_dir() else path
     for name in (DESCRIPTION, TENSORS):
         if not (folder / name).is_file():

@@ -21,7 +21,7 @@ from segzoo.data.source import Pixels, Source, open_source
 from segzoo.data.transforms import resize
 from segzoo.errors import UnknownName, UsageFault
 from segzoo.inference.augment import augmented
-from segzoo.inference.description import find_model, run_of
+from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.loading import Loaded, load_model
 from segzoo.inference.method import Augmentation
 from segzoo.inference.scores import Scores, summarise, write_scores
@@ -29,7 +29,7 @@ from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
 from segzoo.training.building import build_predictor, configure, loss_of
-from segzoo.training.device import choose_device, name_memory, set_threads
+from segzoo.training.device import name_memory, set_threads
 from segzoo.training.evaluation import Predictor, resize_logits
 from segzoo.training.evaluation import evaluate as score_split
 from segzoo.training.parts import eval_batch_size, eval_image_size
@@ -58,7 +58,8 @@ def evaluate(
     trained with: on its own data, split and device the numbers are those that training reported, bit for bit.
 
     Args:
-        source: A run directory, its ``model`` folder, or any folder with ``model.json`` and ``model.safetensors``.
+        source: A run directory, its ``model`` folder, any folder with ``model.json`` and ``model.safetensors``,
+            ``hf-hub:owner/name``, or a file that ``segzoo export`` wrote.
         data: A recipe whose ``data`` and ``eval`` sections say what is scored and how; None is the run's own.
         split: One of its splits; None is ``eval.split``.
         device: ``auto``, or a torch device.
@@ -72,15 +73,16 @@ def evaluate(
         DataError: If files of the split cannot be used.
         SegzooError: If device or memory is at fault.
     """
-    folder = find_model(source)
-    own, record = _own_recipe(folder), _own_record(folder)
+    run = None if is_exported(source) else run_of(find_model(source))
+    own = None if run is None else load_recipe(RunDirectory(run).recipe_path)
+    record = None if run is None else RunDirectory(run).record()
     if own is None and data is None:
         raise UsageFault(f"{source} is no run with data of its own; name a recipe with --data")
     recipe = _combine(own, data, split)
-    chosen = choose_device(device)
     threads = set_threads(recipe.train.threads if record is None else record.threads)
+    loaded = load_model(source)
+    chosen = loaded.choose_device(device)
     _announce(record, chosen, threads)
-    loaded = load_model(folder)
     opened = open_source(recipe.data, seed=recipe.train.seed, in_channels=loaded.description.in_channels)
     _check_classes(loaded, opened)
     opened, loss = _scanned(recipe, opened, with_loss=data is None)
@@ -101,16 +103,6 @@ def evaluate(
             stem = "-".join((*named, scores.split, *augmentations))
             write_scores(Path(out), stem, scores, opened, partial(_labels, score, eval_image_size(recipe)))
     return scores
-
-
-def _own_recipe(folder: Path) -> Recipe | None:
-    run = run_of(folder)
-    return None if run is None else load_recipe(RunDirectory(run).recipe_path)
-
-
-def _own_record(folder: Path) -> RunRecord | None:
-    run = run_of(folder)
-    return None if run is None else RunDirectory(run).record()
 
 
 def _combine(own: Recipe | None, data: Recipe | None, split: str | None) -> Recipe:
@@ -189,7 +181,7 @@ def _score(
     if not augmentations:
         return predictor
     model.eval()
-    averaged = augmented(predictor.logits, augmentations, min_size=loaded.spec.input.min_size)
+    averaged = augmented(predictor.logits, augmentations, min_size=loaded.min_size)
     return partial(_averaged, averaged, predictor)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segzoo.errors import DownloadError
 from segzoo.files import sha256_file
-from segzoo.pretrained import DESCRIPTION, TENSORS
+from segzoo.pretrained import DESCRIPTION, HUB, TENSORS
 from segzoo.weights.patience import Progress, run_while_it_advances
 
 logger = logging.getLogger(__name__)
@@ -19,6 +19,25 @@ CONTACT_SECONDS = 10.0
 """How long the hub may take to answer at all."""
 
 COMMIT = re.compile("[0-9a-f]{40}")
+
+
+class UnreachableError(DownloadError):
+    """A file can neither be fetched nor be found in the cache."""
+
+
+def fetch_model(repository: str, revision: str | None) -> Path:
+    """Return the local folder of a repository's ``model.json`` and ``model.safetensors``.
+
+    Raises:
+        DownloadError: If they cannot be fetched, or the repository holds no model of segzoo.
+    """
+    description, commit = fetch_description(repository, revision)
+    if description is None:
+        raise DownloadError(
+            f"{HUB}{repository} says nothing of the model that its weights belong to: it has no {DESCRIPTION}"
+        )
+    fetch_file(repository, TENSORS, revision=commit)
+    return description.parent
 
 
 def fetch_file(repository: str, filename: str, *, revision: str | None, sha256: str | None = None) -> Path:
@@ -36,7 +55,7 @@ def fetch_file(repository: str, filename: str, *, revision: str | None, sha256: 
     try:
         path = _download(repository, filename, revision, cached_first=True)
     except Exception as error:  # the client raises its own, its HTTP library's and the system's
-        raise DownloadError(_unreachable(repository, filename, revision, error)) from error
+        raise UnreachableError(_unreachable(repository, filename, revision, error)) from error
     # The hub's cache names a large file after its SHA-256, but the client compares no more than the size.
     blob = path.resolve()
     expected = sha256 or (blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else None)
@@ -66,7 +85,7 @@ def fetch_description(repository: str, revision: str | None) -> tuple[Path | Non
     except Exception as error:  # as above
         tensors = _cached(repository, TENSORS, revision)
         if tensors is None:
-            raise DownloadError(_unreachable(repository, DESCRIPTION, revision, error)) from error
+            raise UnreachableError(_unreachable(repository, DESCRIPTION, revision, error)) from error
         commit = tensors.parent.name
         logger.warning(
             "the hub cannot be asked for %s (%s); taking what the cache holds, commit %s",
@@ -125,8 +144,7 @@ def _unreachable(repository: str, filename: str, revision: str | None, error: Ex
     return (
         f"cannot fetch {filename} of {repository} (revision {revision or 'main'}) from {endpoint()}: "
         f"{type(error).__name__}: {_first_line(error)}\n"
-        f"{_way_out(repository, filename, revision, error)}; or train from random weights:\n"
-        "  --set model.weights=null --set transfer.strategy=scratch (in Python: weights=None)"
+        f"{_way_out(repository, filename, revision, error)}"
     )
 
 

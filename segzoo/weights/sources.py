@@ -26,7 +26,7 @@ from segzoo.pretrained import (
     read_description,
 )
 from segzoo.spec import Weights
-from segzoo.weights.hub import fetch_description, fetch_file
+from segzoo.weights.hub import UnreachableError, fetch_description, fetch_file
 from segzoo.weights.layouts import Layout, Part
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,16 @@ def open_source(identity: Identity, source: Source) -> Pretrained:
         UsageFault: If a run's tensors are not those that its description is about.
         DownloadError: If something cannot be fetched, or is not what was promised.
     """
+    try:
+        return _open(identity, source)
+    except UnreachableError as error:
+        raise DownloadError(
+            f"{error}; or train from random weights:\n"
+            "  --set model.weights=null --set transfer.strategy=scratch (in Python: weights=None)"
+        ) from error
+
+
+def _open(identity: Identity, source: Source) -> Pretrained:
     match source:
         case TagSource(tag, weights):
             return Pretrained(

@@ -205,6 +205,7 @@ def test_data_and_weights_that_cannot_be_fetched_end_in_3(refused: Callable[...,
     assert not (tmp_path / "runs/voc_unet_resnet34").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="the real CamVid images are not here")
 @pytest.mark.parametrize("recipe", ["camvid_fast_scnn", "camvid_unet_resnet34"])
 def test_real_street_scenes(run: Callable[..., Result], recipe: str) -> None:

@@ -10,14 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.errors import EnvironmentFault, SegzooError, UnknownName
-from segzoo.export.programs import (
-    compile_program,
-    export_program,
-    load_compiled,
-    load_program,
-    require_compiler,
-    save_program,
-)
+from segzoo.export.programs import compile_program, export_program, require_compiler, save_program
+from segzoo.inference.exported import load_compiled, load_program
 
 
 class Network(nn.Module):

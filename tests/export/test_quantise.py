@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from segzoo.errors import SegzooError
-from segzoo.export.onnx import OnnxNetwork, export_onnx
+from segzoo.export.onnx import export_onnx
 from segzoo.export.quantise import ROUNDS, measure_speed, quantise
+from segzoo.inference.exported import OnnxNetwork
 
 pytestmark = pytest.mark.usefixtures("onnx")
 

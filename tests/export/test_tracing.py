@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-
 import pytest
 import torch
 from torch import nn
 
 from segzoo.errors import UnknownName
-from segzoo.export.tracing import Half, check_dimensions, evaluation, example, first_cause, quiet
+from segzoo.export.tracing import Half, check_dimensions, evaluation, example
 
 
 def test_half_computes_in_float16() -> None:
@@ -37,26 +34,10 @@ def test_evaluation_puts_every_mode_back() -> None:
     assert [module.training for module in model.modules()] == [True, True, False]
 
 
-def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    """What an exporter prints goes to stderr, what it warns of nowhere."""
-    with quiet():
-        warnings.warn("inside", stacklevel=1)
-        print("progress")
-    assert capsys.readouterr() == ("", "progress\n")
-    assert sys.stdout is not sys.stderr
-
-
 @pytest.mark.parametrize(("dynamic", "batch"), [((), 1), (("height",), 1), (("batch",), 2)])
 def test_example(dynamic: tuple[str, ...], batch: int) -> None:
     """A batch that is to be open has two images: torch takes a one for a constant."""
     assert example(nn.Conv2d(5, 1, 1), 5, (8, 6), dynamic).shape == (batch, 5, 8, 6)
-
-
-def test_first_cause() -> None:
-    """Of errors that wrap each other the first one is told."""
-    outer, inner = RuntimeError("advice"), ValueError("reason")
-    outer.__cause__ = inner
-    assert first_cause(outer) == "ValueError: reason"
 
 
 def test_unknown_dimension() -> None:

@@ -12,7 +12,7 @@ import torch
 
 import segzoo
 from segzoo.errors import MissingDistribution, UsageFault
-from segzoo.inference.loading import load, load_model
+from segzoo.inference.loading import load, load_model, load_trained
 
 
 def change(folder: Path, **fields: Any) -> None:
@@ -49,7 +49,7 @@ def test_description_is_typed(run_folder: Path) -> None:
 def test_parameters_of_the_model_are_those_it_was_trained_with(write_folder: Callable[..., Path]) -> None:
     """The description's parameters and channels decide what is built."""
     folder = write_folder("segzoo/unet", params={"dropout": 0.2}, in_channels=2)
-    loaded = load_model(folder)
+    loaded = load_trained(folder)
     assert loaded.spec.name == "unet"
     assert loaded.model(torch.rand(1, 2, 32, 32)).shape == (1, 3, 32, 32)
 

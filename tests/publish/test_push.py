@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,10 @@ def test_pushed_model_is_fetched_again(hub: Hub, leave_run: Callable[..., Path])
     for name in ("model.json", "model.safetensors"):
         assert hub.files[f"acme/cracks/{name}"] == (run / "model" / name).read_bytes()
     assert hub.repositories["acme/cracks"].get("visibility") is None
+
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    masks = [segzoo.load(source, device="cpu")(image) for source in (run, "hf-hub:acme/cracks")]
+    assert np.array_equal(masks[0], masks[1])
 
     fetched = segzoo.create_model("fast_scnn", num_classes=2, weights="hf-hub:acme/cracks").state_dict()
     original = load_model(run).model.state_dict()

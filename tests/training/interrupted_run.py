@@ -29,7 +29,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import segzoo.training.report  # noqa: F401 - so that no child has to import it
+# So that no child has to import what training imports late.
+import matplotlib.backends.backend_agg  # noqa: F401
+import torch._inductor
+import torch.utils.tensorboard  # noqa: F401
+import torchmetrics.classification  # noqa: F401
+
+import segzoo.training.report  # noqa: F401
 from segzoo.cli import app, finetune
 from segzoo.training import session
 from segzoo.training.loop import Trainer

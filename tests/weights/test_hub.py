@@ -13,7 +13,7 @@ import torch
 from segzoo.errors import DownloadError
 from segzoo.weights import hub as hub_module
 from segzoo.weights import patience
-from segzoo.weights.hub import fetch_description, fetch_file
+from segzoo.weights.hub import fetch_description, fetch_file, fetch_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NEXT = "f" * 40
@@ -51,7 +51,6 @@ def test_refused_connection_is_told_at_once(cache: Path, closed: str) -> None:
         closed,
         str(cache / "models--acme--tiny"),
         f"hf download acme/tiny model.safetensors --revision {COMMIT}",
-        "--set model.weights=null --set transfer.strategy=scratch",
     ):
         assert part in str(caught.value)
     assert caught.value.__cause__ is not None
@@ -194,3 +193,14 @@ def test_without_a_network_and_a_cache_the_whole_repository_is_asked_for(closed:
     """The command of the offline way out fetches description and tensors alike."""
     with pytest.raises(DownloadError, match=r"hf download acme/tiny\n"):
         fetch_description("acme/tiny", None)
+
+
+def test_a_model_is_a_folder_with_both_files(hub: Any) -> None:
+    """Description and tensors of one commit lie side by side; without a description nothing is fetched."""
+    hub.offer(TENSORS)
+    with pytest.raises(DownloadError, match=r"hf-hub:acme/tiny says nothing .* it has no model\.json"):
+        fetch_model("acme/tiny", None)
+    assert not any("safetensors" in request for request in hub.requests)
+    hub.files["acme/tiny/model.json"] = b"{}"
+    folder = fetch_model("acme/tiny", None)
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]

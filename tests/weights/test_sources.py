@@ -161,3 +161,10 @@ def test_a_repository_whose_files_do_not_belong_together_is_refused(hub: Any) ->
     hub.files["acme/tiny/model.safetensors"] = save({"weight": torch.zeros(2)})
     with pytest.raises(DownloadError, match="not the one described beside it"):
         open_source(IDENTITY, HubSource("acme/tiny", None))
+
+
+@pytest.mark.usefixtures("cache", "closed")
+def test_who_cannot_fetch_may_train_without() -> None:
+    """Beside the ways to the file, training from random weights is offered."""
+    with pytest.raises(DownloadError, match=r"(?s)cannot fetch model\.json of acme/tiny.*--set model\.weights=null"):
+        open_source(IDENTITY, HubSource("acme/tiny", None))
