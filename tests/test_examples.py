@@ -79,6 +79,7 @@ def test_skeleton_passes_its_own_tests(tmp_path: Path, options: list[str], left_
     assert own_tests(package, site, *options) == len(CHECKS) + 1 - left_out
 
 
+@pytest.mark.slow
 def test_installing_is_enough(acme: Path, tmp_path: Path) -> None:
     """List and show know the model, training uses it, and the benchmark measures both the model and its run."""
     listed = python(acme, "-m", "segzoo", "list", "acme-seg/*", "--json")

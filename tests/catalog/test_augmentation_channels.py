@@ -74,6 +74,7 @@ def alike(images: list[NDArray[Any]]) -> bool:
     return all(np.array_equal(image, np.repeat(image[..., :1], image.shape[2], axis=2)) for image in images)
 
 
+@pytest.mark.slow
 def test_committed_table_is_current() -> None:
     """``python tests/augmentation_channels.py`` would change nothing."""
     assert script.PATH.read_text(encoding="utf-8") == script.as_text(script.channel_table())

@@ -38,6 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
+@pytest.mark.slow
 def test_a_proof_as_users_make_it(run: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is killed and resumed indeed: no part differs, and nothing is left behind."""
     temporary = tmp_path / "temporary"

@@ -133,7 +133,7 @@ def test_int8_report(leave_run: Callable[..., Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_torch_export(leave_run: Callable[..., Path], tmp_path: Path, precision: Any) -> None:
     """A program of torch has its metadata beside it, and takes and gives float32 in either precision."""
-    run, out = leave_run(image_size=(64, 96)), tmp_path / "model.pt2"
+    run, out = leave_run("segzoo/unet", image_size=(64, 96)), tmp_path / "model.pt2"
     report = export_model(run, out, Form("torch-export", precision, dynamic=True), images=2, max_miou_loss=1.0)
     about = json.loads((tmp_path / "model.pt2.json").read_text())
     assert about["image_size"] == [64, 96]
@@ -144,8 +144,8 @@ def test_torch_export(leave_run: Callable[..., Path], tmp_path: Path, precision:
     tolerance = 1e-4 if precision == "fp32" else 0.5
     torch.testing.assert_close(logits, load_model(run).model(image), rtol=0, atol=tolerance)
     assert report.open_dimensions == ("batch", "height", "width")
-    opened = load_model(out)
-    assert (opened.description.names, opened.min_size) == (load_model(run).description.names, 32)
+    opened, trained = load_model(out), load_model(run)
+    assert (opened.description.names, opened.min_size) == (trained.description.names, trained.min_size)
     assert torch.equal(opened.model(image), logits)
     with pytest.raises(UsageFault, match=r"model\.pt2 is an exported file; give the run that it was made from"):
         export_model(out, tmp_path / "again.pt2", Form("torch-export"))

@@ -144,5 +144,14 @@ def test_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package:
     assert caught.value.exit_code == 3
     with pytest.raises(MissingDistribution):
         export_onnx(Network(), tmp_path / "model.onnx", in_channels=3, size=(16, 24))
-    with pytest.raises(MissingDistribution):
+
+
+def test_running_needs_onnxruntime_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs a file needs no exporter."""
+    export_onnx(Network(), tmp_path / "model.onnx", in_channels=3, size=(16, 24))
+    for name in ("onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, None)
+    run_onnx(tmp_path / "model.onnx", torch.rand(1, 3, 16, 24))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDistribution, match="needs the package 'onnxruntime'"):
         run_onnx(tmp_path / "model.onnx", torch.rand(1, 3, 16, 24))

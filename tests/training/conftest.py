@@ -81,6 +81,12 @@ def runs() -> Runs:
     return Runs()
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs end without figures, which take longer than a small run."""
+    monkeypatch.setattr("segzoo.training.session.draw_figures", lambda trainer, run: None)
+
+
 class Ended(NamedTuple):
     """How a child ended.
 

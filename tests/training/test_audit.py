@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from segzoo.data.loaders import EvalBatch
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
-from segzoo.training import session
 from segzoo.training.audit import compare_passes
 from segzoo.training.evaluation import Predictor, Stopped
 from segzoo.training.finetune import Run, finetune
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 SMALL = (
     "model.name=unet_resnet18",
@@ -30,9 +31,8 @@ SMALL = (
 
 
 @pytest.fixture(autouse=True)
-def _light(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Draw no figures, and give back the threads and the determinism that a run sets."""
-    monkeypatch.setattr(session, "draw_figures", lambda trainer, run: None)
+def _keep_torch_as_it_was() -> Iterator[None]:
+    """Give back the threads and the determinism that a run sets."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

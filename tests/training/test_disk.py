@@ -106,11 +106,11 @@ def steps_of(run: Path) -> int:
     ("count", "room", "file", "steps"),
     [
         pytest.param(2, 0, "run.json", 0, id="record", marks=pytest.mark.slow),
-        pytest.param(3, 0, "recipe.json", 0, id="recipe"),
+        pytest.param(3, 0, "recipe.json", 0, id="recipe", marks=pytest.mark.slow),
         pytest.param(6, LITTLE, "checkpoints/last.pt", 0, id="first checkpoint", marks=pytest.mark.slow),
         pytest.param(7, 0, "figures/learning/0001.png", 1, id="frame", marks=pytest.mark.slow),
         pytest.param(8, LITTLE, "model/model.safetensors", 1, id="weights", marks=pytest.mark.slow),
-        pytest.param(10, 0, "metrics.jsonl", 1, id="line"),
+        pytest.param(10, 0, "metrics.jsonl", 1, id="line", marks=pytest.mark.slow),
         pytest.param(11, LITTLE, "checkpoints/last.pt", 1, id="end of an epoch"),
         pytest.param(12, 0, "checkpoints/last.pt", 2, id="inside an epoch", marks=pytest.mark.slow),
         pytest.param(20, 0, "figures/curves.png", 4, id="curves", marks=pytest.mark.slow),

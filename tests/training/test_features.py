@@ -19,6 +19,8 @@ from segzoo.training.features import build_cut, warn_of_random_parts
 from segzoo.training.finetune import Run, finetune
 from segzoo.transfer import CutBehindTap
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 SMALL = (
     "model.name=unet_resnet18",
     "model.weights=null",
@@ -70,8 +72,7 @@ def test_tapped_encoder_equals_frozen_encoder(tmp_path: Path) -> None:
     assert_equal(tapped, frozen)
 
 
-@pytest.mark.parametrize("strategy", [HOOK, IDENTITY])
-@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize(("strategy", "cache"), [(HOOK, "memory"), (IDENTITY, "disk")])
 def test_kept_features_change_no_bit(tmp_path: Path, strategy: str, cache: str) -> None:
     """Features that are computed once train the same head, and the disk holds none of them afterwards."""
     views = (FLIP, "transfer.views=2")

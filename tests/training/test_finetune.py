@@ -53,6 +53,9 @@ SMALL = (
     "train.threads=1",
 )
 
+# The run of the fixture alone has them.
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 def small(*changes: str) -> Recipe:
     """Return the quickstart recipe at a size of two steps an epoch."""
@@ -66,12 +69,6 @@ def _keep_torch_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture(autouse=True)
-def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the figures, which take longer than such a run; ``run`` alone has them."""
-    monkeypatch.setattr(session, "draw_figures", lambda trainer, run: None)
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,14 @@ import segzoo
 from segzoo.errors import TrainingError
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
-from segzoo.training import session
 from segzoo.training.building import build_parts
 from segzoo.training.checkpoint import read_checkpoint
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.freezing import Freezer
 from segzoo.training.loop import Trainer
 from segzoo.training.parts import Parts
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 SMALL = (
     "data.size=[64,64]",
@@ -52,12 +53,6 @@ def encoder_of(checkpoint: Path) -> dict[str, Tensor]:
 SGD = 'optimizer={"name":"sgd","lr":0.1,"momentum":0.9,"weight_decay":0.1}'
 BATCH_NORM = ("model.name=unet_resnet18", SGD)
 DROPOUT = ("model.name=smp_unet", 'model.params={"encoder":"mit_b0"}')
-
-
-@pytest.fixture(autouse=True)
-def _draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the figures, which take longer than such a run."""
-    monkeypatch.setattr(session, "draw_figures", lambda trainer, run: None)
 
 
 @pytest.mark.parametrize(

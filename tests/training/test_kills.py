@@ -153,6 +153,7 @@ def stop(chains: Any, recipe: Path, out: Path, name: str, phase: str, *, seconds
 KILLS = [("SIGKILL", phase) for phase in ("started", *["training"] * 4, "started", *["training"] * 3, "figures")]
 
 
+@pytest.mark.slow
 def test_a_few_kills_change_no_bit(chains: Any, thawing: Whole, tmp_path: Path) -> None:
     """Six SIGKILLs, the children being without workers and with two by turns: the same bits."""
     stop_often(chains, thawing, tmp_path, KILLS[:5] + KILLS[-1:], workers=(0, 2))
@@ -186,6 +187,7 @@ SIGNALS = list(
 )
 
 
+@pytest.mark.slow
 def test_a_few_signals_change_no_bit(chains: Any, quickstart: Whole, tmp_path: Path) -> None:
     """While the run is prepared, trains and draws: the right exit code, the status, and the same bits when resumed."""
     stop_often(chains, quickstart, tmp_path, SIGNALS[1:4] + SIGNALS[-2:], workers=(2,))

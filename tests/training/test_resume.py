@@ -44,7 +44,7 @@ def uninterrupted(chains: Any, small_recipe: Path, tmp_path_factory: pytest.Temp
     return out
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_chain_of_kills_changes_no_bit(
     chains: Any, small_recipe: Path, uninterrupted: Path, tmp_path: Path, workers: int
 ) -> None:
@@ -75,7 +75,9 @@ def test_kill_at_every_step_changes_no_bit(
         chains.assert_same(uninterrupted, out)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_signal_saves_and_resume_changes_no_bit(
     chains: Any, small_recipe: Path, uninterrupted: Path, tmp_path: Path, signum: signal.Signals, code: int
 ) -> None:

@@ -38,8 +38,7 @@ def _keep_torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("transfer", ["scratch", "frozen_encoder"])
+@pytest.mark.parametrize(("signum", "transfer"), [(signal.SIGINT, "frozen_encoder"), (signal.SIGTERM, "scratch")])
 def test_a_late_signal_ends_the_run_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals, transfer: str
 ) -> None:
