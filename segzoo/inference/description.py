@@ -72,6 +72,11 @@ class ModelDescription(Frozen):
     provenance: Provenance
 
     @property
+    def title(self) -> str:
+        """What scores are headed with."""
+        return self.id
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The classes' names by label."""
         return tuple(entry.name for entry in self.classes)

@@ -97,7 +97,7 @@ def evaluate(
             device=chosen,
             detail=True,
         )
-        scores = summarise(loaded.description.id, recipe, opened, found, augmentations)
+        scores = summarise(loaded.description.title, recipe, opened, found, augmentations)
         if out is not None:
             named = () if data is None or own is None else (data.name,)
             stem = "-".join((*named, scores.split, *augmentations))

@@ -29,6 +29,7 @@ class ExportDescription(ModelDescription):
 
     Args:
         format: What runs it.
+        precision: The numbers that it computes with.
         open_dimensions: The dimensions that are left open, of ``batch``, ``height`` and ``width``.
         min_size: Smallest height and width that the network takes.
     """
@@ -36,8 +37,14 @@ class ExportDescription(ModelDescription):
     model_config = ConfigDict(extra="ignore")
 
     format: Literal["onnx", "torch-export", "aoti"]
+    precision: Literal["fp32", "fp16", "int8"]
     open_dimensions: tuple[str, ...]
     min_size: int = Field(ge=1)
+
+    @property
+    def title(self) -> str:
+        """The model's id, and what was made of it."""
+        return f"{self.id} ({self.format}, {self.precision})"
 
     @property
     def window(self) -> tuple[int, int] | None:

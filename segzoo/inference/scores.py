@@ -30,7 +30,7 @@ class Scores:
     """What a model reaches on a split.
 
     Args:
-        model: The model's full id.
+        model: The model's full id; of an exported file, its format and precision too.
         split: The split.
         images: How many images it has.
         loss: The run's loss; None on data that the run was not validated on, and where it is not finite.
@@ -69,7 +69,7 @@ def summarise(
     """Return the scores of an evaluation.
 
     Args:
-        model: The model's full id.
+        model: As the scores have it.
         recipe: What was scored, and how.
         source: The data.
         found: The split, scored image by image.

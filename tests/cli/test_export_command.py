@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import Result
 
 from segzoo.export.onnx import PACKAGES
@@ -57,6 +58,17 @@ def test_int8_as_json(run: Callable[..., Result], trained: Path) -> None:
     assert row["precision"] == "int8"
     assert row["speed"]["speed_up"] > 0
     assert row["comparisons"][0]["miou_lost"] is not None
+
+    scored = run("evaluate", "model.onnx", "--data", str(trained / "recipe.json"), "--json")
+    assert scored.exit_code == 0, scored.stderr
+    (found,) = json.loads(scored.stdout)["rows"]
+    assert (found["model"], found["images"]) == ("segzoo/fast_scnn (onnx, int8)", 4)
+    assert (
+        "model.onnx is no run with data of its own; name a recipe with --data" in run("evaluate", "model.onnx").stderr
+    )
+    Image.new("RGB", (60, 40), (200, 30, 30)).save("photo.png")
+    labelled = run("predict", "model.onnx", "photo.png", "--out", "masks")
+    assert (labelled.exit_code, labelled.stdout) == (0, "masks/photo.png\n"), labelled.stderr
 
 
 def test_parity_that_fails(run: Callable[..., Result], trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

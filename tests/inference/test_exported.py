@@ -24,7 +24,11 @@ def about(describe: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
 
     def values(**fields: Any) -> dict[str, Any]:
         base: dict[str, Any] = describe().model_dump(mode="json")
-        return base | {"format": "torch-export", "open_dimensions": ["height", "width"], "min_size": 8} | fields
+        return (
+            base
+            | {"format": "torch-export", "precision": "fp16", "open_dimensions": ["height", "width"], "min_size": 8}
+            | fields
+        )
 
     return values
 
@@ -54,7 +58,8 @@ def test_images_one_by_one() -> None:
 def test_windows_need_open_sizes(about: Callable[..., dict[str, Any]]) -> None:
     """The windows of a run suit its exported file as long as that takes images of their size."""
     scored = {"passport": {"window": [64, 96]}}
-    assert ExportDescription.model_validate_json(json.dumps(about(metrics=scored))).window == (64, 96)
+    found = ExportDescription.model_validate_json(json.dumps(about(metrics=scored)))
+    assert (found.window, found.title) == ((64, 96), "segzoo/fast_scnn (torch-export, fp16)")
     fixed = about(metrics=scored, open_dimensions=["batch"])
     assert ExportDescription.model_validate_json(json.dumps(fixed)).window is None
 
