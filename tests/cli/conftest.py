@@ -6,6 +6,7 @@ import logging
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,23 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
     logging.getLogger("segzoo").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a run of two steps."""
+    from segzoo import finetune, load_recipe
+
+    data = ("data.size=[32,32]", "data.image_size=[32,32]", 'data.counts={"train":4,"val":2}')
+    recipe = load_recipe("quickstart", [*data, "train.max_steps=2", "train.batch_size=2", "train.threads=1"])
+    return finetune(recipe, out=tmp_path_factory.mktemp("runs") / "run", device="cpu").folder
+
+
+@pytest.fixture
+def trained(run: Callable[..., Result], trained_once: Path) -> str:
+    """Return the name of a run of its own in the folder where commands run."""
+    shutil.copytree(trained_once, "run")
+    return "run"
 
 
 @pytest.fixture

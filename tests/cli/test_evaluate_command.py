@@ -6,19 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from typer.testing import Result
-
-SMALL = ("data.size=[32,32]", "data.image_size=[32,32]", 'data.counts={"train":4,"val":2}', "train.max_steps=2")
-
-
-@pytest.fixture
-def trained(run: Callable[..., Result]) -> str:
-    """Return the name of a run that was just trained."""
-    settings = [word for change in (*SMALL, "train.batch_size=2", "train.threads=1") for word in ("--set", change)]
-    result = run("finetune", "quickstart", "--device", "cpu", "--out", "run", *settings)
-    assert result.exit_code == 0, result.stderr
-    return "run"
 
 
 def test_scores_classes_and_worst_images_are_printed(run: Callable[..., Result], trained: str) -> None:

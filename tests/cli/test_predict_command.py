@@ -11,21 +11,15 @@ import tifffile
 from PIL import Image
 from typer.testing import Result
 
-SMALL = ("data.size=[32,32]", "data.image_size=[32,32]", 'data.counts={"train":4,"val":2}', "train.max_steps=2")
 
-
-@pytest.fixture
-def trained(run: Callable[..., Result]) -> str:
-    """Return the name of a run that was just trained, beside two images and a TIFF."""
-    settings = [word for change in (*SMALL, "train.batch_size=2", "train.threads=1") for word in ("--set", change)]
-    result = run("finetune", "quickstart", "--device", "cpu", "--out", "run", *settings)
-    assert result.exit_code == 0, result.stderr
+@pytest.fixture(autouse=True)
+def _images(run: Callable[..., Result]) -> None:
+    """Leave two images and a TIFF in the folder where commands run."""
     Path("in").mkdir()
     rng = np.random.default_rng(0)
     for name in ("a.png", "b.jpg"):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(Path("in") / name)
     tifffile.imwrite("scan.tif", rng.integers(0, 256, (150, 70, 3), dtype=np.uint8), photometric="rgb")
-    return "run"
 
 
 def test_masks_are_printed_as_they_come(run: Callable[..., Result], trained: str) -> None:

@@ -66,7 +66,7 @@ def test_data_and_use(leave_run: Callable[..., Path]) -> None:
     assert "| data set | shapes |" in card
     assert "| augmentation | HorizontalFlip |" in card
     assert "| fingerprint | abc123 |" in card
-    assert 'segzoo.load(snapshot_download("acme/cracks"))' in card
+    assert 'segzoo.load("hf-hub:acme/cracks")' in card
     assert '"weights": "hf-hub:acme/cracks"' in card
 
 
