@@ -13,8 +13,8 @@ class Comparison(Frozen):
         size: Height and width of the images.
         images: How many were compared.
         max_difference: Largest difference of two logits; None where it is not finite.
-        undecided: Share of the pixels, 0 to 1, whose logits rounding alone moves by more than the gate allows. They are
-            looked for where file and original differ by more than that; see ``segzoo.export.stability``.
+        undecided: Share of the pixels, 0 to 1, that differ by more than the gate allows and whose logits rounding alone
+            moves by as much; see ``segzoo.export.stability``.
         decided_difference: Largest difference of two logits of all other pixels.
         changed: Share of the pixels whose label changed, 0 to 1, at the masks' resolution.
         mean_iou: Of the original on these images; None where no pixel is scored.

@@ -15,23 +15,25 @@ from segzoo.inference.exported import Network
 NOISE = 1e-6
 """Standard deviation of what is added to normalised images: about eight of the last bits of a float32."""
 
-TRIALS = 8
-"""Each of which finds a tie with a chance of about one half."""
+TRIALS = 32
+"""Each of which moves a tie with a chance of about one half."""
 
 
-def find_undecided(network: Network, image: Tensor, logits: Tensor, *, tolerance: float) -> Tensor:
-    """Return the pixels, bool ``(N, H, W)``, whose logits move by more than ``tolerance`` under noise of that size.
+def find_undecided(network: Network, image: Tensor, logits: Tensor, differs: Tensor, *, tolerance: float) -> Tensor:
+    """Return those of the pixels that differ, bool ``(N, H, W)``, whose logits noise moves by more than ``tolerance``.
 
     Args:
         network: The model, in evaluation mode.
         image: ``(N, in_channels, H, W)``, normalised.
         logits: What the model says of it.
+        differs: Pixels of which a file says something else, bool ``(N, H, W)``.
         tolerance: How far logits may move.
     """
     generator = torch.Generator().manual_seed(0)
-    undecided = torch.zeros_like(logits[:, 0], dtype=torch.bool)
+    left = differs.clone()
     for _ in range(TRIALS):
+        if not left.any():
+            break
         noise = torch.randn(image.shape, generator=generator)
-        moved = (network(image + NOISE * noise) - logits).abs().amax(dim=1)
-        undecided |= moved > tolerance
-    return undecided
+        left &= ~((network(image + NOISE * noise) - logits).abs().amax(dim=1) > tolerance)
+    return differs & ~left

@@ -153,7 +153,7 @@ def test_ties_are_left_out() -> None:
     assert found.max_difference is not None
     assert found.max_difference > 0.9
     assert found.decided_difference == 0
-    assert 0.2 < found.undecided < 0.5
+    assert 0.05 < found.undecided < 1 / 3
 
     def wrong_elsewhere(image: Tensor) -> Tensor:
         return other_choice(image) + torch.tensor([0.0] * 5 + [0.5])
@@ -164,7 +164,7 @@ def test_ties_are_left_out() -> None:
 
 
 def test_models_that_decide_too_little() -> None:
-    """Where rounding decides most of an image, agreement on the rest is no proof."""
+    """Where much of an image differs, rounding is no excuse."""
     found = run(bright).model_copy(update={"undecided": 0.3})
     (fault,) = find_faults([found], Form(), max_miou_loss=0.01)
-    assert "on 30% of the pixels, so that the rest proves too little" in fault
+    assert "on 30% of the pixels; rounding alone moves" in fault
