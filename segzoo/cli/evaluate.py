@@ -59,8 +59,9 @@ def evaluate(
     recipe = _recipe(data, set_, run)
     # torch starts here, when nothing is left that could be told without it.
     from segzoo.inference.evaluation import evaluate as evaluate_model
+    from segzoo.training.signals import StopRequest, stop_on_signals
 
-    with counting("scored") as watch:
+    with stop_on_signals(StopRequest()), counting("scored") as watch:
         scores = evaluate_model(
             source, data=recipe, split=split, device=device, augmentations=augmentations, out=folder, watch=watch
         )

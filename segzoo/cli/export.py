@@ -50,17 +50,19 @@ def export(
         check_writable(report, overwrite=overwrite)
     recipe = None if data is None else load_recipe(data)
     from segzoo.export.model import export_model  # torch starts here
+    from segzoo.training.signals import StopRequest, stop_on_signals
 
     try:
-        found = export_model(
-            source,
-            out,
-            form,
-            recipe=recipe,
-            images=images,
-            max_miou_loss=MAX_MIOU_LOSS if max_miou_loss is None else max_miou_loss,
-            overwrite=overwrite,
-        )
+        with stop_on_signals(StopRequest()):
+            found = export_model(
+                source,
+                out,
+                form,
+                recipe=recipe,
+                images=images,
+                max_miou_loss=MAX_MIOU_LOSS if max_miou_loss is None else max_miou_loss,
+                overwrite=overwrite,
+            )
     except ParityError as error:
         _tell(error.report, report, as_json=as_json)
         raise

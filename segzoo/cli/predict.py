@@ -64,12 +64,13 @@ def predict(
     found = find_images(images, beside=out)
     from segzoo.inference.loading import load
     from segzoo.inference.predict import predict_files
+    from segzoo.training.signals import StopRequest, stop_on_signals
 
     predictor = load(source, device=device, mode=mode)
     size = size or predictor.method.window
     _check_window(size, predictor.min_size, overlap)
     method = Method(size, OVERLAP if overlap is None else overlap, augmentations, crf, batch_size)
-    with counting("labelled") as watch:
+    with stop_on_signals(StopRequest()), counting("labelled") as watch:
         outcome = predict_files(
             predictor,
             found,

@@ -13,7 +13,7 @@ from segzoo.data.images import MAX_PIXELS, read_image
 from segzoo.data.source import Pixels
 from segzoo.data.tiff import is_tiff
 from segzoo.data.tiff_rows import open_rows
-from segzoo.errors import SegzooError, UsageFault
+from segzoo.errors import Interrupted, SegzooError, UsageFault
 from segzoo.inference.inputs import refuse_existing
 from segzoo.inference.method import Method
 from segzoo.inference.outputs import (
@@ -177,6 +177,8 @@ class _Work:
         try:
             with name_memory(SMALLER):
                 yield
+        except Interrupted:
+            raise
         except SegzooError as error:
             # A fault of a file names it already.
             told = error.finding.message if isinstance(error, FileFault) else str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,3 +104,12 @@ def test_parity_that_fails(run: Callable[..., Result], trained: Path, monkeypatc
 def test_mistakes(refused: Callable[..., str], words: tuple[str, ...], message: str) -> None:
     """Each is one message with the value and the way out."""
     assert message in refused("export", "missing", *words)
+
+
+def test_a_signal_leaves_no_file(run: Callable[..., Result], trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the draft is compared, a signal ends the command by its name, and the draft goes."""
+    monkeypatch.setattr("segzoo.export.model.compare", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    result = run("export", str(trained), "--out", "model.onnx", "--images", "1")
+    assert (result.exit_code, result.stdout) == (143, "")
+    assert "error: stopped by SIGTERM" in result.stderr
+    assert not list(Path().iterdir())

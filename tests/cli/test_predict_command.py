@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 from typer.testing import Result
+
+from segzoo.inference.predictor import Predictor
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +106,23 @@ def test_what_does_not_fit_the_model_is_told(
     Path("file").write_text("")
     assert refused("predict", trained, "in", "--out", "file") == "--out file is not a folder"
     assert not Path("masks").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_nothing_half_written(
+    run: Callable[..., Result], trained: str, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals
+) -> None:
+    """In the middle of a mask that is written in parts, a signal ends the command by its name."""
+    blocks = Predictor.blocks
+
+    def struck(predictor: Predictor, *arguments: Any) -> Iterator[Any]:
+        for number, block in enumerate(blocks(predictor, *arguments)):
+            if number == 1:
+                signal.raise_signal(signum)
+            yield block
+
+    monkeypatch.setattr(Predictor, "blocks", struck)
+    result = run("predict", trained, "scan.tif", "--out", "masks", "--device", "cpu", "--window", "32")
+    assert (result.exit_code, result.stdout) == (128 + signum, "")
+    assert f"error: stopped by {signum.name}" in result.stderr
+    assert not list(Path("masks").iterdir())
