@@ -80,9 +80,8 @@ def predict(
             max_pixels=int(max_megapixels * 1e6),
             overwrite=overwrite,
             advance=watch(len(found)),
+            written=typer.echo,
         )
-    for mask in outcome.masks:
-        typer.echo(mask)
     if outcome.faults:
         raise SegzooError(
             f"{len(outcome.faults)} of {len(found)} images could not be labelled, as said above; the rest is in {out}"

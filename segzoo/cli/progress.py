@@ -16,7 +16,13 @@ def counting(task: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=plain(sys.stderr)) as bars:
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=plain(sys.stderr),
+        redirect_stdout=not plain(sys.stdout),  # what goes into a file or a pipe has to arrive there
+    ) as bars:
 
         def watch(total: int) -> Callable[[int], None]:
             number = bars.add_task(task, total=total)

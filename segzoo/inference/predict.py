@@ -61,6 +61,7 @@ def predict_files(
     max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
     advance: Callable[[int], None] = lambda done: None,
+    written: Callable[[Path], None] = lambda mask: None,
 ) -> Outcome:
     """Write a mask for each image; one that cannot be read or predicted is reported, and the rest is done.
 
@@ -77,6 +78,7 @@ def predict_files(
         max_pixels: Images that are decoded whole and have more are refused.
         overwrite: Whether files that exist are replaced.
         advance: Is told of each further number of images.
+        written: Is told of each mask once it is there.
 
     Raises:
         UsageFault: If a file exists that would be replaced, or would be one of the images.
@@ -86,9 +88,9 @@ def predict_files(
     targets = {
         path: Targets(out, name, extras, in_parts=partly and _starts_like_tiff(path)) for path, name in images.items()
     }
-    work = _Work(predictor, chosen, targets, max_pixels, Coco(predictor.classes) if "coco" in extras else None)
-    written = [path for each in targets.values() for path in each.all] + ([out / COCO] if work.coco else [])
-    _check_targets(written, images, overwrite=overwrite)
+    work = _Work(predictor, chosen, targets, max_pixels, written, Coco(predictor.classes) if "coco" in extras else None)
+    planned = [path for each in targets.values() for path in each.all] + ([out / COCO] if work.coco else [])
+    _check_targets(planned, images, overwrite=overwrite)
     for number in work.run():
         advance(number)
     if work.coco is not None:
@@ -104,6 +106,7 @@ class _Work:
         method: How images are labelled.
         targets: What is written of each image.
         max_pixels: Limit on images that are decoded whole.
+        written: Is told of each mask once it is there.
         coco: Collects annotations, where they are wanted.
     """
 
@@ -113,6 +116,7 @@ class _Work:
         method: Method,
         targets: Mapping[Path, Targets],
         max_pixels: int,
+        written: Callable[[Path], None],
         coco: Coco | None,
     ) -> None:
         self.coco = coco
@@ -122,6 +126,7 @@ class _Work:
         self._method = method
         self._targets = targets
         self._max_pixels = max_pixels
+        self._written = written
 
     def run(self) -> Iterator[int]:
         """Yield how many images are done each time some are."""
@@ -155,7 +160,7 @@ class _Work:
         with open_rows(path, channels=channels, max_pixels=self._max_pixels) as rows:
             blocks = self._predictor.blocks(rows.read, rows.size, self._method)
             write_mask_in_parts(targets.mask, blocks, rows.size, self._predictor.palette)
-        self.masks.append(targets.mask)
+        self._done(targets.mask)
 
     def _write(self, path: Path, image: Pixels, labels: Pixels) -> None:
         targets, palette, names = self._targets[path], self._predictor.palette, self._predictor.classes
@@ -169,7 +174,11 @@ class _Work:
         if self.coco is not None:
             self.coco.add(str(path), labels)
         write_mask(targets.mask, labels, palette)
-        self.masks.append(targets.mask)
+        self._done(targets.mask)
+
+    def _done(self, mask: Path) -> None:
+        self.masks.append(mask)
+        self._written(mask)
 
     @contextmanager
     def _reporting(self, paths: Sequence[Path]) -> Iterator[None]:

@@ -112,7 +112,7 @@ def test_what_does_not_fit_the_model_is_told(
 def test_signals_leave_nothing_half_written(
     run: Callable[..., Result], trained: str, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals
 ) -> None:
-    """In the middle of a mask that is written in parts, a signal ends the command by its name."""
+    """In the middle of a mask that is written in parts, a signal ends the command by its name; masks before it stay."""
     blocks = Predictor.blocks
 
     def struck(predictor: Predictor, *arguments: Any) -> Iterator[Any]:
@@ -122,7 +122,8 @@ def test_signals_leave_nothing_half_written(
             yield block
 
     monkeypatch.setattr(Predictor, "blocks", struck)
-    result = run("predict", trained, "scan.tif", "--out", "masks", "--device", "cpu", "--window", "32")
-    assert (result.exit_code, result.stdout) == (128 + signum, "")
+    words = ("--out", "masks", "--device", "cpu", "--window", "32", "--batch-size", "1")
+    result = run("predict", trained, "in/a.png", "scan.tif", *words)
+    assert (result.exit_code, result.stdout) == (128 + signum, "masks/a.png\n")
     assert f"error: stopped by {signum.name}" in result.stderr
-    assert not list(Path("masks").iterdir())
+    assert [path.name for path in Path("masks").iterdir()] == ["a.png"]
