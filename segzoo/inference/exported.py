@@ -47,6 +47,12 @@ class ExportDescription(ModelDescription):
         return f"{self.id} ({self.format}, {self.precision})"
 
     @property
+    def fixed_size(self) -> tuple[int | None, int | None]:
+        """Height and width that images have to have, None where any will do."""
+        height, width = self.image_size or (None, None)
+        return None if "height" in self.open_dimensions else height, None if "width" in self.open_dimensions else width
+
+    @property
     def window(self) -> tuple[int, int] | None:
         """Height and width of windows, None where the file takes images of one size alone."""
         return super().window if {"height", "width"} <= set(self.open_dimensions) else None
@@ -58,15 +64,30 @@ class Exported(nn.Module):
     Args:
         network: What the file computes.
         one_by_one: Whether it takes no more than one image at once.
+        fixed_size: Height and width that images have to have, None where any will do.
     """
 
-    def __init__(self, network: Network, *, one_by_one: bool) -> None:
+    def __init__(
+        self, network: Network, *, one_by_one: bool, fixed_size: tuple[int | None, int | None] = (None, None)
+    ) -> None:
         super().__init__()
         self._network = network
         self._one_by_one = one_by_one
+        self._fixed_size = fixed_size
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map ``(N, in_channels, H, W)`` to logits ``(N, num_classes, H, W)``."""
+        """Map ``(N, in_channels, H, W)`` to logits ``(N, num_classes, H, W)``.
+
+        Raises:
+            UsageFault: If the image has another size than the file was made for.
+        """
+        height, width = image.shape[-2:]
+        wanted = tuple(fixed or side for fixed, side in zip(self._fixed_size, (height, width), strict=True))
+        if wanted != (height, width):
+            raise UsageFault(
+                f"the exported file takes {wanted[0]}x{wanted[1]} pixels here, got {height}x{width}: leave out windows "
+                "and scales, or export it with --dynamic"
+            )
         if not self._one_by_one:
             return self._network(image)
         return torch.cat([self._network(each) for each in torch.split(image, 1)])
@@ -89,7 +110,8 @@ def open_exported(path: Path) -> tuple[Exported, ExportDescription]:
     else:
         description = _read_description(path, _beside(path))
         network = load_compiled(path) if description.format == "aoti" else load_program(path)
-    return Exported(network, one_by_one="batch" not in description.open_dimensions), description
+    one_by_one = "batch" not in description.open_dimensions
+    return Exported(network, one_by_one=one_by_one, fixed_size=description.fixed_size), description
 
 
 class OnnxNetwork:

@@ -55,6 +55,19 @@ def test_images_one_by_one() -> None:
     assert seen == [1, 1, 1, 3]
 
 
+def test_other_sizes_are_refused_where_one_is_fixed(about: Callable[..., dict[str, Any]]) -> None:
+    """Windows and scales do not suit a file of one size; an open side may have any length."""
+    described = about(image_size=[32, 48], open_dimensions=["batch", "width"])
+    fixed = ExportDescription.model_validate_json(json.dumps(described)).fixed_size
+    assert fixed == (32, None)
+    network = Exported(lambda image: image, one_by_one=False, fixed_size=fixed)
+    assert network(torch.rand(1, 3, 32, 60)).shape == (1, 3, 32, 60)
+    with pytest.raises(
+        UsageFault, match=r"takes 32x60 pixels here, got 40x60: leave out windows and scales, or export"
+    ):
+        network(torch.rand(1, 3, 40, 60))
+
+
 def test_windows_need_open_sizes(about: Callable[..., dict[str, Any]]) -> None:
     """The windows of a run suit its exported file as long as that takes images of their size."""
     scored = {"passport": {"window": [64, 96]}}
