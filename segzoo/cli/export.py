@@ -48,6 +48,8 @@ def export(
     check_target(out, form, overwrite=overwrite)
     if report is not None:
         check_writable(report, overwrite=overwrite)
+        if report.resolve() in (out.resolve(), out.with_name(f"{out.name}.json").resolve()):
+            raise UsageFault(f"--report {report} would replace what is exported; choose another name")
     recipe = None if data is None else load_recipe(data)
     from segzoo.export.model import export_model  # torch starts here
     from segzoo.training.signals import StopRequest, stop_on_signals

@@ -52,7 +52,7 @@ class Method:
         batch_size: Images, or windows of an image, that the network sees at once.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or there is no such augmentation.
     """
 
     window: tuple[int, int] | None = None
@@ -66,5 +66,8 @@ class Method:
             raise ValueError(f"a window has at least 1 pixel, got {self.window[0]}x{self.window[1]}")
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+        unknown = [name for name in self.augmentations if name not in get_args(Augmentation)]
+        if unknown:
+            raise ValueError(f"augmentations are {', '.join(get_args(Augmentation))} in a tuple, got {unknown[0]!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")

@@ -146,9 +146,17 @@ class _Work:
             yield self._flush(held)
 
     def _flush(self, held: Mapping[Path, Pixels]) -> int:
-        with self._reporting(list(held)):
-            labels = self._predictor.predict(list(held.values()), self._method)
-            for (path, image), found in zip(held.items(), labels, strict=True):
+        """Label what is held; where that fails, each image by itself, so that none pays for another."""
+        try:
+            with name_memory(SMALLER):
+                labels = self._predictor.predict(list(held.values()), self._method)
+        except Interrupted:
+            raise
+        except SegzooError:
+            labels = None
+        for number, (path, image) in enumerate(held.items()):
+            with self._reporting([path]):
+                found = self._predictor(image, self._method) if labels is None else labels[number]
                 self._write(path, image, found)
         return len(held)
 

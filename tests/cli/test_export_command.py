@@ -47,6 +47,8 @@ def test_table_and_report(run: Callable[..., Result], trained: Path) -> None:
 
     again = run(*words)
     assert again.exit_code == 2
+    both = run("export", str(trained), "--out", "other.onnx", "--report", "other.onnx")
+    assert (both.exit_code, "would replace what is exported" in both.stderr) == (2, True)
     assert again.stderr == "error: model.onnx exists; choose another name, or pass --overwrite\n"
 
 

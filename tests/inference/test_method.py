@@ -17,10 +17,12 @@ from segzoo.inference.method import Method, read_augmentations
         ({"overlap": 1.0}, r"got 1\.0"),
         ({"overlap": -0.5}, r"got -0\.5"),
         ({"batch_size": 0}, "got 0"),
+        ({"augmentations": "flip"}, "augmentations are flip, scales in a tuple, got 'f'"),
+        ({"augmentations": ("rot",)}, "got 'rot'"),
     ],
 )
 def test_numbers_out_of_range(fields: dict[str, Any], message: str) -> None:
-    """Each is refused with its value."""
+    """What is out of range, and what is no augmentation, is refused with its value."""
     with pytest.raises(ValueError, match=message):
         Method(**fields)
 

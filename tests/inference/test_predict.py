@@ -141,7 +141,7 @@ def test_the_limit_on_pixels_can_be_moved(predictor: Predictor, folder: Path, tm
 def test_memory_that_runs_out_is_told(
     predictor: Predictor, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The images at hand are reported with the way out, and the others are done."""
+    """The images at fault are reported with the way out, and the others of their batch are done."""
     own = predictor.predict
 
     def predict(images: list[np.ndarray], method: Method) -> list[np.ndarray]:
@@ -150,7 +150,7 @@ def test_memory_that_runs_out_is_told(
         return own(images, method)
 
     monkeypatch.setattr(predictor, "predict", predict)
-    outcome = label(predictor, folder, tmp_path / "out", method=Method(batch_size=1))
+    outcome = label(predictor, folder, tmp_path / "out", method=Method(batch_size=4))
     assert {path.name for path in outcome.faults} == {"good8.bmp", "good9.webp"}
     assert "out of memory; try --window 512" in outcome.faults[folder / "good8.bmp"]
 
