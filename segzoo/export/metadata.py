@@ -9,7 +9,10 @@ from typing import Any
 from segzoo.export.form import Form
 from segzoo.inference.description import ModelDescription
 
-PREPROCESSING = "resize to image_size, divide bytes by 255, subtract mean, divide by std, channel by channel"
+PREPROCESSING = (
+    "resize to image_size (OpenCV's INTER_AREA where it shrinks, INTER_LINEAR where it grows), divide bytes by 255, "
+    "subtract mean, divide by std, channel by channel"
+)
 
 
 def describe_export(
