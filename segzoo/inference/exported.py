@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from segzoo.errors import MissingDistribution, SegzooError, UsageFault
@@ -33,8 +33,6 @@ class ExportDescription(ModelDescription):
         open_dimensions: The dimensions that are left open, of ``batch``, ``height`` and ``width``.
         min_size: Smallest height and width that the network takes.
     """
-
-    model_config = ConfigDict(extra="ignore")
 
     format: Literal["onnx", "torch-export", "aoti"]
     precision: Literal["fp32", "fp16", "int8"]
