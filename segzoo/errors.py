@@ -28,6 +28,9 @@ import difflib
 import signal
 from collections.abc import Iterable
 
+FEW = 24
+"""Names that a message lists where none of them is near the one that was asked for."""
+
 
 class SegzooError(Exception):
     """Base of all errors that segzoo reports to its user without a traceback."""
@@ -47,11 +50,13 @@ class UnknownName(UsageFault):
     Args:
         kind: What was looked for, such as ``"recipe"``.
         name: What the user wrote.
-        choices: The names that exist; the nearest are suggested.
+        choices: The names that exist; the nearest are suggested, and where none is near all of a few are listed.
     """
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
-        super().__init__(f"no {kind} named {name!r}.{did_you_mean(name, choices)}")
+        known = sorted(set(choices))
+        listed = f" Known: {', '.join(known)}." if 0 < len(known) <= FEW else ""
+        super().__init__(f"no {kind} named {name!r}.{did_you_mean(name, known) or listed}")
 
 
 class UnknownModel(UnknownName):

@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
-from segzoo.errors import DataError, RunDirectoryError
+from segzoo.errors import DataError, RunDirectoryError, UsageFault
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, lzma.LZMAError, zlib.error, RuntimeError)
 """What the standard library raises on archives that are cut off or changed; the last on an encrypted zip."""
@@ -68,6 +69,21 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def prepare_folder(folder: Path) -> None:
+    """Create a folder and make sure that files can be written in it, before what they hold is computed.
+
+    Raises:
+        UsageFault: If that is refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageFault(
+            f"nothing can be written in the folder {folder} ({error.strerror}); choose another --out"
+        ) from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -67,8 +67,8 @@ def percent(share: float | None) -> str:
 
 
 def decimal(number: float | None, places: int) -> str:
-    """Return a number with that many decimal places."""
-    return UNKNOWN if number is None else f"{number:,.{places}f}"
+    """Return a number with that many decimal places; what rounds to nothing has no sign."""
+    return UNKNOWN if number is None else f"{number:z,.{places}f}"
 
 
 def count(number: int | None) -> str:

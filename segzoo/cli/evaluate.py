@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.method import read_augmentations
 from segzoo.page import UNKNOWN, count, percent
 from segzoo.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from segzoo.inference.scores import Scores
 
 COLUMNS = ("iou", "dice", "accuracy", "boundary_f1")
 ORDER = (
@@ -59,23 +62,31 @@ def evaluate(
     recipe = _recipe(data, set_, run)
     # torch starts here, when nothing is left that could be told without it.
     from segzoo.inference.evaluation import evaluate as evaluate_model
+    from segzoo.inference.scores import UnwrittenScores
     from segzoo.training.signals import StopRequest, stop_on_signals
 
-    with stop_on_signals(StopRequest()), counting("scored") as watch:
-        scores = evaluate_model(
-            source, data=recipe, split=split, device=device, augmentations=augmentations, out=folder, watch=watch
-        )
-    if as_json:
-        print_rows([scores.row])
-    else:
-        _print(scores.row)
-        typer.echo(f"\n{scores.model} on {scores.passport.line}")
+    try:
+        with stop_on_signals(StopRequest()), counting("scored") as watch:
+            scores = evaluate_model(
+                source, data=recipe, split=split, device=device, augmentations=augmentations, out=folder, watch=watch
+            )
+    except UnwrittenScores as error:
+        _tell(error.scores, as_json=as_json)
+        raise
+    _tell(scores, as_json=as_json)
     if folder is not None:
         typer.echo(f"scores and pictures are in {folder}", err=True)
 
 
 def _recipe(data: str | None, overrides: list[str] | None, run: Path | None) -> Recipe | None:
     """Return the recipe that says what is scored, None for the run's own as it is."""
+    for assignment in overrides or () if run is not None else ():
+        key = assignment.partition("=")[0]
+        if key.partition(".")[0] not in ("data", "eval") and key != "train.seed":
+            raise UsageFault(
+                f"--set {key} has no effect here: a run is scored as it was trained, and data, eval and train.seed "
+                "(which draws splits) alone say on what"
+            )
     if data is not None:
         return load_recipe(data, overrides or ())
     if not overrides:
@@ -85,8 +96,12 @@ def _recipe(data: str | None, overrides: list[str] | None, run: Path | None) -> 
     return load_recipe(run / "recipe.json", overrides)
 
 
-def _print(row: dict[str, Any]) -> None:
+def _tell(found: Scores, *, as_json: bool) -> None:
     """Print scores, classes and worst images, each apart from the next by an empty line."""
+    row = found.row
+    if as_json:
+        print_rows([row])
+        return
     scores, intervals = row["scores"], row["intervals"]
     print_table(
         ("score", "value", "95% interval"),
@@ -102,6 +117,7 @@ def _print(row: dict[str, Any]) -> None:
     )
     typer.echo()
     print_table(("worst images", "mIoU"), [(each["name"], percent(each["mean_iou"])) for each in row["worst"]])
+    typer.echo(f"\n{found.model} on {found.passport.line}")
 
 
 def _interval(ends: list[float | None]) -> str:

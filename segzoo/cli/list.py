@@ -51,10 +51,8 @@ def _refuse_unknown_filters(tags: Sequence[str], family: str | None, origin: str
 
 
 def _must_be_known(kind: str, name: str, known: set[str]) -> None:
-    if name in known:
-        return
-    fault = UnknownName(kind, name, known)
-    raise fault if did_you_mean(name, known) else UsageFault(f"{fault} Known: {', '.join(sorted(known))}")
+    if name not in known:
+        raise UnknownName(kind, name, known)
 
 
 def _cells(row: ModelInfo) -> tuple[str, ...]:

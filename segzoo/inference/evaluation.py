@@ -20,11 +20,12 @@ from segzoo.data.scan import scan
 from segzoo.data.source import Pixels, Source, open_source
 from segzoo.data.transforms import resize
 from segzoo.errors import UnknownName, UsageFault
+from segzoo.files import prepare_folder
 from segzoo.inference.augment import augmented
 from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.loading import Loaded, load_model
 from segzoo.inference.method import Augmentation
-from segzoo.inference.scores import Scores, summarise, write_scores
+from segzoo.inference.scores import Scores, UnwrittenScores, summarise, write_scores
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
@@ -69,7 +70,9 @@ def evaluate(
         watch: Shows progress.
 
     Raises:
-        UsageFault: If there is no such model, no data is named, or its classes are not the model's.
+        UsageFault: If there is no such model, no data is named, its classes are not the model's, or nothing can be
+            written in ``out``, which is tried before anything is scored.
+        UnwrittenScores: If ``out`` fails later; the error has the scores.
         DataError: If files of the split cannot be used.
         SegzooError: If device or memory is at fault.
     """
@@ -85,6 +88,8 @@ def evaluate(
     _announce(record, chosen, threads)
     opened = open_source(recipe.data, seed=recipe.train.seed, in_channels=loaded.description.in_channels)
     _check_classes(loaded, opened)
+    if out is not None:
+        prepare_folder(Path(out))
     opened, loss = _scanned(recipe, opened, with_loss=data is None)
     score = _score(recipe, loaded, chosen, augmentations)
     with name_memory("choose a smaller eval.batch_size in the recipe of --data, or --device cpu"):
@@ -101,7 +106,10 @@ def evaluate(
         if out is not None:
             named = () if data is None or own is None else (data.name,)
             stem = "-".join((*named, scores.split, *augmentations))
-            write_scores(Path(out), stem, scores, opened, partial(_labels, score, eval_image_size(recipe)))
+            try:
+                write_scores(Path(out), stem, scores, opened, partial(_labels, score, eval_image_size(recipe)))
+            except OSError as error:
+                raise UnwrittenScores(scores, error) from error
     return scores
 
 

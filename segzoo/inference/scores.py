@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from segzoo.data.source import Pixels, Source
+from segzoo.errors import SegzooError
 from segzoo.files import write_atomic
 from segzoo.inference.method import Augmentation
 from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pixel_accuracy
@@ -61,6 +62,19 @@ class Scores:
             "passport": self.passport.model_dump(mode="json"),
             "worst": [{"name": name, "mean_iou": score} for name, score in self.worst],
         }
+
+
+class UnwrittenScores(SegzooError):
+    """Files of scores could not be written.
+
+    Args:
+        scores: What they were to hold.
+        error: What the system said.
+    """
+
+    def __init__(self, scores: Scores, error: OSError) -> None:
+        super().__init__(f"the model was scored, but not all files of it could be written: {error}")
+        self.scores = scores
 
 
 def summarise(
@@ -121,7 +135,6 @@ def write_scores(
     out: Path, stem: str, scores: Scores, source: Source, label: Callable[[Pixels, Pixels], Pixels]
 ) -> None:
     """Write scores and pictures under a name; ``label`` labels an image in the size of its mask."""
-    out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / f"{stem}.json", json.dumps(scores.row, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     names = [entry.name for entry in source.classes]
     draw_confusion(out / f"{stem}_confusion.png", scores.matrix.numpy(), names)

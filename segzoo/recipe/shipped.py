@@ -29,7 +29,9 @@ def find_recipe(source: str | Path) -> Path:
     if str(source) in shipped:
         return shipped[str(source)]
     if path.is_dir():
-        raise RecipeError(f"{path} is a folder; a recipe is a JSON file")
+        inside = path / "recipe.json"  # as in runs
+        hint = f" Did you mean {str(inside)!r}?" if inside.is_file() else ""
+        raise RecipeError(f"{path} is a folder; a recipe is a JSON file.{hint}")
     if path.suffix or len(path.parts) > 1:
         beside = [other.name for other in path.parent.glob("*.json")]
         raise RecipeError(f"no recipe file {path}.{did_you_mean(path.name, [*beside, *shipped])}")

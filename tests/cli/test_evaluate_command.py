@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 
@@ -29,6 +32,36 @@ def test_overrides_change_the_runs_own_recipe(run: Callable[..., Result], traine
     """--set without --data scores the run's data in another way."""
     result = run("evaluate", trained, "--device", "cpu", "--json", "--set", "eval.window=[32,32]")
     assert json.loads(result.stdout)["rows"][0]["passport"]["window"] == [32, 32]
+
+
+def test_scores_are_not_lost_with_the_disk(
+    run: Callable[..., Result], trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that takes no file is told before anything is scored; scores whose files fail later are printed."""
+    Path("taken").touch()
+    for folder in ("taken", "taken/in"):
+        result = run("evaluate", trained, "--device", "cpu", "--out", folder)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert re.search(rf"nothing can be written in the folder {folder} \(.+\); choose another --out", result.stderr)
+
+    def full(path: Path, data: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("segzoo.inference.scores.write_atomic", full)
+    result = run("evaluate", trained, "--device", "cpu", "--out", "other")
+    assert result.exit_code == 1
+    assert "frequency_weighted_iou" in result.stdout
+    assert "the model was scored, but not all files of it could be written" in result.stderr
+    assert "No space left on device: 'other/val.json'" in result.stderr
+
+
+def test_overrides_without_effect_are_refused(refused: Callable[..., str], trained: str) -> None:
+    """A run is scored as it was trained; a recipe's seed draws its data."""
+    assert "--set train.batch_size has no effect here" in refused("evaluate", trained, "--set", "train.batch_size=3")
+    assert "--set model.name has no effect" in refused(
+        "evaluate", trained, "--data", "quickstart", "--set", "model.name=x"
+    )
+    assert f"Did you mean '{trained}/recipe.json'?" in refused("evaluate", trained, "--data", trained)
 
 
 def test_mistakes_are_told(refused: Callable[..., str]) -> None:
