@@ -62,7 +62,7 @@ def evaluate(
     recipe = _recipe(data, set_, run)
     # torch starts here, when nothing is left that could be told without it.
     from segzoo.inference.evaluation import evaluate as evaluate_model
-    from segzoo.inference.scores import UnwrittenScores
+    from segzoo.inference.scores import UnwrittenError
     from segzoo.training.signals import StopRequest, stop_on_signals
 
     try:
@@ -70,7 +70,7 @@ def evaluate(
             scores = evaluate_model(
                 source, data=recipe, split=split, device=device, augmentations=augmentations, out=folder, watch=watch
             )
-    except UnwrittenScores as error:
+    except UnwrittenError as error:
         _tell(error.scores, as_json=as_json)
         raise
     _tell(scores, as_json=as_json)

@@ -25,7 +25,7 @@ from segzoo.inference.augment import augmented
 from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.loading import Loaded, load_model
 from segzoo.inference.method import Augmentation
-from segzoo.inference.scores import Scores, UnwrittenScores, summarise, write_scores
+from segzoo.inference.scores import Scores, UnwrittenError, summarise, write_scores
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
@@ -72,7 +72,7 @@ def evaluate(
     Raises:
         UsageFault: If there is no such model, no data is named, its classes are not the model's, or nothing can be
             written in ``out``, which is tried before anything is scored.
-        UnwrittenScores: If ``out`` fails later; the error has the scores.
+        UnwrittenError: If ``out`` fails later; the error has the scores.
         DataError: If files of the split cannot be used.
         SegzooError: If device or memory is at fault.
     """
@@ -109,7 +109,7 @@ def evaluate(
             try:
                 write_scores(Path(out), stem, scores, opened, partial(_labels, score, eval_image_size(recipe)))
             except OSError as error:
-                raise UnwrittenScores(scores, error) from error
+                raise UnwrittenError(scores, error) from error
     return scores
 
 

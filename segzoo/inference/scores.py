@@ -64,7 +64,7 @@ class Scores:
         }
 
 
-class UnwrittenScores(SegzooError):
+class UnwrittenError(SegzooError):
     """Files of scores could not be written.
 
     Args:
