@@ -131,6 +131,7 @@ class Interrupted(SegzooError):  # noqa: N818 - a run that stops on request has 
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
+        self.signum = signum
         self.signal_name = signal.Signals(signum).name
         self.exit_code = 128 + signum
 

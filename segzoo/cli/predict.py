@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segzoo.cli.progress import counting
-from segzoo.errors import SegzooError, UsageFault
+from segzoo.errors import Interrupted, SegzooError, UsageFault
 from segzoo.inference.description import find_model, is_exported
-from segzoo.inference.method import Method, read_augmentations
+from segzoo.inference.method import Augmentation, Method, read_augmentations
 from segzoo.recipe.schema import OVERLAP
+
+if TYPE_CHECKING:
+    from segzoo.inference.predictor import Predictor
 
 
 def predict(
@@ -46,6 +50,9 @@ def predict(
         Literal["eager", "best"], typer.Option(help="best looks for the fastest way to run that says the same.")
     ] = "eager",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Go on where a former call ended: keep what is labelled.")
+    ] = False,
 ) -> None:
     """Label images: a palette PNG of each one's own size, and on request more."""
     size = _window(window)
@@ -53,6 +60,8 @@ def predict(
         raise UsageFault(f"--overlap must be at least 0 and below 1, got {overlap:g}")
     if out.exists() and not out.is_dir():
         raise UsageFault(f"--out {out} is not a folder")
+    if overwrite and skip_existing:
+        raise UsageFault("--overwrite replaces what --skip-existing keeps; choose one")
     augmentations = read_augmentations(tta)
     # numpy starts here, and torch when nothing is left that could be told without it.
     from segzoo.inference.inputs import find_images
@@ -67,25 +76,39 @@ def predict(
     from segzoo.training.signals import StopRequest, stop_on_signals
 
     predictor = load(source, device=device, mode=mode)
+    _check_sizes(size, augmentations, predictor)
     size = size or predictor.method.window
-    _check_window(size, predictor.min_size, overlap)
+    if size is None and overlap is not None:
+        raise UsageFault(f"--overlap {overlap:g} is that of windows; give --window, such as --window 512")
     method = Method(size, OVERLAP if overlap is None else overlap, augmentations, crf, batch_size)
-    with stop_on_signals(StopRequest()), counting("labelled") as watch:
-        outcome = predict_files(
-            predictor,
-            found,
-            out,
-            method=method,
-            extras=wanted,
-            max_pixels=int(max_megapixels * 1e6),
-            overwrite=overwrite,
-            advance=watch(len(found)),
-            written=typer.echo,
-        )
+    done = 0
+
+    def written(mask: Path) -> None:
+        nonlocal done
+        done += 1
+        typer.echo(mask)
+
+    try:
+        with stop_on_signals(StopRequest()), counting("labelled") as watch:
+            outcome = predict_files(
+                predictor,
+                found,
+                out,
+                method=method,
+                extras=wanted,
+                max_pixels=int(max_megapixels * 1e6),
+                existing="replace" if overwrite else "keep" if skip_existing else "refuse",
+                advance=watch(len(found)),
+                written=written,
+            )
+    except Interrupted as error:
+        raise Interrupted(
+            error.signum,
+            f"{error}: {done} of {len(found)} images were labelled; --skip-existing goes on with the others",
+        ) from None
     if outcome.faults:
-        raise SegzooError(
-            f"{len(outcome.faults)} of {len(found)} images could not be labelled, as said above; the rest is in {out}"
-        )
+        rest = f"; the rest is in {out}" if outcome.masks or outcome.kept else ""
+        raise SegzooError(f"{len(outcome.faults)} of {len(found)} images could not be labelled, as said above{rest}")
 
 
 def _window(text: str | None) -> tuple[int, int] | None:
@@ -98,8 +121,16 @@ def _window(text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2] or found[1])
 
 
-def _check_window(window: tuple[int, int] | None, min_size: int, overlap: float | None) -> None:
-    if window is None and overlap is not None:
-        raise UsageFault(f"--overlap {overlap:g} is that of windows; give --window, such as --window 512")
-    if window is not None and min(window) < min_size:
-        raise UsageFault(f"--window {window[0]}x{window[1]} is below the {min_size} pixels that the model needs")
+def _check_sizes(window: tuple[int, int] | None, augmentations: Sequence[Augmentation], predictor: Predictor) -> None:
+    """Refuse windows and scales that the model does not take."""
+    if window is not None and min(window) < predictor.min_size:
+        raise UsageFault(
+            f"--window {window[0]}x{window[1]} is below the {predictor.min_size} pixels that the model needs"
+        )
+    height, width = predictor.description.fixed_size
+    if (height or width) and (window is not None or "scales" in augmentations):
+        option = "--window" if window is not None else "--tta scales"
+        raise UsageFault(
+            f"{option} shows the network images of other sizes, and the exported file takes {height or 'any'}x"
+            f"{width or 'any'} pixels alone; leave it out, or export with --dynamic"
+        )

@@ -64,7 +64,7 @@ def check_target(path: Path, form: Form, *, overwrite: bool) -> None:
         UsageFault: If its name does not end as the format's do, its folder is missing, or it exists.
     """
     suffix = SUFFIXES[form.format]
-    if path.suffix != suffix:
+    if path.suffix.lower() != suffix:
         raise UsageFault(f"a file of format {form.format} ends in {suffix}, got {path}; write {path.stem}{suffix}")
     check_writable(path, overwrite=overwrite)
 

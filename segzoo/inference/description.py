@@ -87,6 +87,11 @@ class ModelDescription(Frozen):
         window = self.metrics.get("passport", {}).get("window")
         return None if window is None else (int(window[0]), int(window[1]))
 
+    @property
+    def fixed_size(self) -> tuple[int | None, int | None]:
+        """Height and width that images have to have, None where any will do."""
+        return None, None
+
     @model_validator(mode="after")
     def _one_of_each(self) -> ModelDescription:
         for key, count, wanted in (
@@ -103,7 +108,7 @@ class ModelDescription(Frozen):
 def is_exported(source: str | Path) -> bool:
     """Tell whether the name is that of an exported file."""
     path = Path(source)
-    return path.suffix in EXPORTED and not str(source).startswith(HUB) and not path.is_dir()
+    return path.suffix.lower() in EXPORTED and not str(source).startswith(HUB) and not path.is_dir()
 
 
 def find_model(source: str | Path) -> Path:
@@ -128,12 +133,14 @@ def find_model(source: str | Path) -> Path:
     if not path.is_dir():
         reason = "is not a folder" if path.exists() else "does not exist"
         raise UsageFault(
-            f"{path} {reason}; give a run directory, a folder with {DESCRIPTION} and {TENSORS}, or {HUB}owner/name"
+            f"{path} {reason}; give a run directory, a folder with {DESCRIPTION} and {TENSORS}, an exported file "
+            f"({', '.join(EXPORTED)}), or {HUB}owner/name"
         )
-    folder = path / "model" if (path / "model").is_dir() else path
+    is_run = (path / "run.json").is_file()
+    folder = path / "model" if is_run or (path / "model").is_dir() else path
     for name in (DESCRIPTION, TENSORS):
         if not (folder / name).is_file():
-            kind = "the run has no weights yet" if (path / "run.json").is_file() else "it is no trained model"
+            kind = "the run has no weights yet" if is_run else "it is no trained model"
             raise UsageFault(f"{path}: {kind}: {folder / name} is missing")
     return folder
 

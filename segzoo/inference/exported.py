@@ -101,7 +101,7 @@ def open_exported(path: Path) -> tuple[Exported, ExportDescription]:
     """
     if not path.is_file():
         raise UsageFault(f"no file is named {str(path)!r}")
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         found = OnnxNetwork(path, threads=torch.get_num_threads())
         description = _read_description(path, found.metadata)
         network: Network = found

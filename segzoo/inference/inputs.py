@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segzoo.data.images import SUFFIXES
@@ -26,7 +26,7 @@ def find_images(words: Sequence[str], *, beside: Path) -> dict[Path, Path]:
         For each file a relative path without suffix; with its suffix where two differ by nothing else.
 
     Raises:
-        UsageFault: If a word names nothing, or two images would give files of one name.
+        UsageFault: If a word names nothing, or the folder of results, or two images would give files of one name.
     """
     found: dict[Path, Path] = {}
     for word in words:
@@ -42,20 +42,33 @@ def find_images(words: Sequence[str], *, beside: Path) -> dict[Path, Path]:
     return names
 
 
-def refuse_existing(targets: Sequence[Path]) -> None:
-    """Refuse to replace files.
+def check_targets(targets: Sequence[Path], images: Iterable[Path], *, exist_ok: bool) -> None:
+    """Make sure that results may be written before anything is read.
 
     Raises:
-        UsageFault: Naming up to 20 that exist.
+        UsageFault: If a result would take the place of an image, of a folder, or, unless ``exist_ok``, of a file that
+            exists; up to 20 of these are named.
     """
-    existing = [str(path) for path in targets if path.exists()]
+    originals = {image.resolve() for image in images}
+    for path in targets:
+        if path.resolve() in originals:
+            raise UsageFault(f"{path} is one of the images, and would be replaced by a result; choose another --out")
+        if path.is_dir():
+            raise UsageFault(f"{path} is a folder, where a result is to be written; choose another --out")
+    existing = [] if exist_ok else [str(path) for path in targets if path.exists()]
     if existing:
-        raise UsageFault(f"results exist; choose another --out, or pass --overwrite:\n{name_some(existing)}")
+        raise UsageFault(
+            f"results exist; choose another --out, or pass --overwrite or --skip-existing:\n{name_some(existing)}"
+        )
 
 
 def _named(word: str, beside: Path) -> list[tuple[Path, Path]]:
     path = Path(word).expanduser()
     if path.is_dir():
+        if path.resolve() == beside.resolve():
+            raise UsageFault(
+                f"--out {beside} is the folder of images itself: masks in it would be images the next time"
+            )
         inside = [found for found in sorted(path.rglob("*")) if _is_image(found.relative_to(path), found)]
         own = [found for found in inside if not _lies_in(found, beside) or _lies_in(path, beside)]
         if not own:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import TiffWriter
 
-from segzoo.data.images import visible
+from segzoo.data.images import faults, visible
 from segzoo.data.source import Pixels
 from segzoo.files import naming, replacing, write_atomic
 from segzoo.inference.contours import coco_annotations, geojson
@@ -93,6 +93,16 @@ def write_mask(path: Path, labels: Pixels, palette: Sequence[tuple[int, int, int
     picture = Image.fromarray(labels)
     picture.putpalette(_table(palette).tobytes())
     _write(path, _encoded(picture))
+
+
+def read_labels(path: Path) -> Pixels:
+    """Return the labels of a mask that :func:`write_mask` wrote.
+
+    Raises:
+        FileFault: If it is none.
+    """
+    with faults(path), Image.open(path) as mask:
+        return np.array(mask)
 
 
 def write_overlay(path: Path, image: Pixels, labels: Pixels, palette: Sequence[tuple[int, int, int]]) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from segzoo.data.findings import FileFault, printable
 from segzoo.data.images import MAX_PIXELS, read_image
 from segzoo.data.source import Pixels
 from segzoo.data.tiff import is_tiff
 from segzoo.data.tiff_rows import open_rows
-from segzoo.errors import Interrupted, SegzooError, UsageFault
-from segzoo.inference.inputs import refuse_existing
+from segzoo.errors import Interrupted, SegzooError
+from segzoo.files import prepare_folder
+from segzoo.inference.inputs import check_targets
 from segzoo.inference.method import Method
 from segzoo.inference.outputs import (
     COCO,
     Coco,
     Extra,
     Targets,
+    read_labels,
     write_contours,
     write_mask,
     write_mask_in_parts,
@@ -35,6 +38,9 @@ logger = logging.getLogger(__name__)
 HELD = 1 << 24
 """Pixels of images that are held at once to be scored together."""
 
+Existing = Literal["refuse", "replace", "keep"]
+"""What becomes of results that exist: they end the call, are replaced, or spare their images."""
+
 SMALLER = "try --window 512, a smaller --batch-size, or --device cpu"
 
 
@@ -44,10 +50,12 @@ class Outcome:
 
     Args:
         masks: The masks that were written.
+        kept: Those that were there already, with all else that was wanted, and were kept.
         faults: For each image without one, what is wrong with it.
     """
 
     masks: tuple[Path, ...]
+    kept: tuple[Path, ...]
     faults: Mapping[Path, str]
 
 
@@ -59,7 +67,7 @@ def predict_files(
     method: Method | None = None,
     extras: tuple[Extra, ...] = (),
     max_pixels: int = MAX_PIXELS,
-    overwrite: bool = False,
+    existing: Existing = "refuse",
     advance: Callable[[int], None] = lambda done: None,
     written: Callable[[Path], None] = lambda mask: None,
 ) -> Outcome:
@@ -76,26 +84,32 @@ def predict_files(
         method: How images are labelled; None as the model was scored.
         extras: What is written beside the masks.
         max_pixels: Images that are decoded whole and have more are refused.
-        overwrite: Whether files that exist are replaced.
+        existing: What becomes of files that exist. ``"keep"`` labels no image again all of whose files are there, so
+            that a call that was interrupted goes on; those of any other image are replaced.
         advance: Is told of each further number of images.
         written: Is told of each mask once it is there.
 
     Raises:
-        UsageFault: If a file exists that would be replaced, or would be one of the images.
+        UsageFault: If a file exists that would be replaced, would be one of the images, or could not be written.
     """
     chosen = method or predictor.method
     partly = chosen.window is not None and not chosen.crf and not extras
     targets = {
         path: Targets(out, name, extras, in_parts=partly and _starts_like_tiff(path)) for path, name in images.items()
     }
-    work = _Work(predictor, chosen, targets, max_pixels, written, Coco(predictor.classes) if "coco" in extras else None)
-    planned = [path for each in targets.values() for path in each.all] + ([out / COCO] if work.coco else [])
-    _check_targets(planned, images, overwrite=overwrite)
+    planned = [path for each in targets.values() for path in each.all] + ([out / COCO] if "coco" in extras else [])
+    check_targets(planned, images, exist_ok=existing != "refuse")
+    kept = {path for path, each in targets.items() if existing == "keep" and all(map(Path.is_file, each.all))}
+    if kept:
+        logger.info("%d of %d images are labelled already", len(kept), len(images))
+    prepare_folder(out)
+    coco = Coco(predictor.classes) if "coco" in extras else None
+    work = _Work(predictor, chosen, targets, kept, max_pixels, written, coco)
     for number in work.run():
         advance(number)
-    if work.coco is not None:
-        work.coco.write(out / COCO)
-    return Outcome(tuple(work.masks), work.faults)
+    if coco is not None:
+        coco.write(out / COCO)
+    return Outcome(tuple(work.masks), tuple(targets[path].mask for path in targets if path in kept), work.faults)
 
 
 class _Work:
@@ -105,6 +119,7 @@ class _Work:
         predictor: The model.
         method: How images are labelled.
         targets: What is written of each image.
+        kept: The images that are labelled already.
         max_pixels: Limit on images that are decoded whole.
         written: Is told of each mask once it is there.
         coco: Collects annotations, where they are wanted.
@@ -115,25 +130,30 @@ class _Work:
         predictor: Predictor,
         method: Method,
         targets: Mapping[Path, Targets],
+        kept: Collection[Path],
         max_pixels: int,
         written: Callable[[Path], None],
         coco: Coco | None,
     ) -> None:
-        self.coco = coco
         self.masks: list[Path] = []
         self.faults: dict[Path, str] = {}
         self._predictor = predictor
         self._method = method
         self._targets = targets
+        self._kept = kept
         self._max_pixels = max_pixels
         self._written = written
+        self._coco = coco
 
     def run(self) -> Iterator[int]:
         """Yield how many images are done each time some are."""
         held: dict[Path, Pixels] = {}
         for path, targets in self._targets.items():
             with self._reporting([path]):
-                if targets.in_parts:
+                if path in self._kept:
+                    if self._coco is not None:
+                        self._coco.add(str(path), read_labels(targets.mask))
+                elif targets.in_parts:
                     self._predict_in_parts(path, targets)
                 else:
                     held[path] = self._read(path)
@@ -179,8 +199,8 @@ class _Work:
             write_probabilities(targets.probabilities, self._predictor.probabilities(image, self._method), names)
         if "geojson" in targets.extras:
             write_contours(targets.contours, labels, names)
-        if self.coco is not None:
-            self.coco.add(str(path), labels)
+        if self._coco is not None:
+            self._coco.add(str(path), labels)
         write_mask(targets.mask, labels, palette)
         self._done(targets.mask)
 
@@ -203,15 +223,6 @@ class _Work:
                 if self._targets[path].mask not in self.masks:
                     self.faults[path] = told
                     logger.warning("%s: %s", printable(str(path)), printable(told))
-
-
-def _check_targets(written: Sequence[Path], images: Iterable[Path], *, overwrite: bool) -> None:
-    originals = {image.resolve() for image in images}
-    for path in written:
-        if path.resolve() in originals:
-            raise UsageFault(f"{path} is one of the images, and would be replaced by a result; choose another --out")
-    if not overwrite:
-        refuse_existing(written)
 
 
 def _starts_like_tiff(path: Path) -> bool:

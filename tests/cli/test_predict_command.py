@@ -23,6 +23,7 @@ def _images(run: Callable[..., Result]) -> None:
     rng = np.random.default_rng(0)
     for name in ("a.png", "b.jpg"):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(Path("in") / name)
+    Path("one.png").write_bytes((Path("in") / "a.png").read_bytes())
     tifffile.imwrite("scan.tif", rng.integers(0, 256, (150, 70, 3), dtype=np.uint8), photometric="rgb")
 
 
@@ -38,8 +39,11 @@ def test_masks_are_printed_as_they_come(run: Callable[..., Result], trained: str
 
     again = run("predict", trained, "in", "--out", "masks", "--device", "cpu")
     assert (again.exit_code, again.stdout) == (2, "")
-    assert "results exist; choose another --out, or pass --overwrite:\n  masks/a.png" in again.stderr
+    assert "results exist; choose another --out, or pass --overwrite or --skip-existing:\n  masks/a.png" in again.stderr
     assert run("predict", trained, "in", "--out", "masks", "--device", "cpu", "--overwrite").exit_code == 0
+    more = run("predict", trained, "in", "one.png", "--out", "masks", "--device", "cpu", "--skip-existing")
+    assert (more.exit_code, more.stdout) == (0, "masks/one.png\n")
+    assert "2 of 3 images are labelled already" in more.stderr
 
 
 def test_windows_augmentations_and_the_crf(run: Callable[..., Result], trained: str) -> None:
@@ -70,6 +74,8 @@ def test_bad_images_are_named_and_the_rest_is_done(run: Callable[..., Result], t
     assert result.stdout.split() == ["masks/a.png", "masks/b.png"]
     assert "in/bad.png: not an image" in result.stderr
     assert "error: 1 of 3 images could not be labelled, as said above; the rest is in masks" in result.stderr
+    nothing = run("predict", trained, "in/bad.png", "--out", "masks", "--device", "cpu").stderr.splitlines()[-1]
+    assert nothing == "error: 1 of 1 images could not be labelled, as said above"
     assert "Traceback" not in result.stderr
 
 
@@ -85,6 +91,7 @@ def test_bad_images_are_named_and_the_rest_is_done(run: Callable[..., Result], t
         (["--overlap", "nan"], "--overlap must be at least 0 and below 1, got nan"),
         (["--write", "mask"], "no output named 'mask'"),
         (["--tta", "flips"], "no test-time augmentation named 'flips'. Did you mean 'flip'?"),
+        (["--overwrite", "--skip-existing"], "--overwrite replaces what --skip-existing keeps; choose one"),
         (["--mode", "fast"], "'fast'"),
     ],
     ids=str,
@@ -125,5 +132,6 @@ def test_signals_leave_nothing_half_written(
     words = ("--out", "masks", "--device", "cpu", "--window", "32", "--batch-size", "1")
     result = run("predict", trained, "in/a.png", "scan.tif", *words)
     assert (result.exit_code, result.stdout) == (128 + signum, "masks/a.png\n")
-    assert f"error: stopped by {signum.name}" in result.stderr
+    advice = "1 of 2 images were labelled; --skip-existing goes on with the others"
+    assert f"error: stopped by {signum.name}: {advice}" in result.stderr
     assert [path.name for path in Path("masks").iterdir()] == ["a.png"]

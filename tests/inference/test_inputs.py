@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segzoo.errors import UsageFault
-from segzoo.inference.inputs import find_images, refuse_existing
+from segzoo.inference.inputs import check_targets, find_images
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +55,11 @@ def test_equal_names_are_refused() -> None:
 
 
 def test_results_are_no_images() -> None:
-    """A folder of results inside the folder of images is passed over, unless it is what is named."""
+    """A folder of results inside the folder of images is passed over; it is not that folder itself."""
     assert "in/sub/c.tif" not in names("in", out="in/sub")
-    assert names("in/sub", out="in/sub") == {"in/sub/c.tif": "c"}
+    assert names("in/sub", out="in") == {"in/sub/c.tif": "c"}
+    with pytest.raises(UsageFault, match="--out in/sub is the folder of images itself"):
+        names("in/sub", out="in/sub")
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,13 @@ def test_nothing_is_told(word: str, message: str) -> None:
         names(word)
 
 
-def test_existing_files_are_refused() -> None:
-    """What would be replaced is named."""
-    refuse_existing([Path("new.png")])
-    with pytest.raises(UsageFault, match=r"results exist; choose another --out, or pass --overwrite:\n  one\.dat"):
-        refuse_existing([Path("new.png"), Path("one.dat")])
+def test_what_results_would_replace_is_told() -> None:
+    """Files that exist are named, unless they may go; folders and images never may."""
+    check_targets([Path("new.png")], [], exist_ok=False)
+    with pytest.raises(UsageFault, match=r"results exist; .* --overwrite or --skip-existing:\n  one\.dat"):
+        check_targets([Path("new.png"), Path("one.dat")], [], exist_ok=False)
+    check_targets([Path("one.dat")], [], exist_ok=True)
+    with pytest.raises(UsageFault, match=r"in/folder\.png is a folder, where a result is to be written"):
+        check_targets([Path("in/folder.png")], [], exist_ok=True)
+    with pytest.raises(UsageFault, match=r"in/a\.png is one of the images"):
+        check_targets([Path("in/a.png")], [Path("in/../in/a.png")], exist_ok=True)

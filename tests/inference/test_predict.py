@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -125,10 +126,38 @@ def test_nothing_is_replaced_unasked(predictor: Predictor, folder: Path, tmp_pat
     with pytest.raises(UsageFault, match=r"results exist.*\n.*good3\.png"):
         label(predictor, folder, out)
     assert [path.name for path in out.iterdir()] == ["good3.png"]
-    label(predictor, folder, out, overwrite=True)
+    label(predictor, folder, out, existing="replace")
     assert (out / "good3.png").read_bytes() != b"mine"
     with pytest.raises(UsageFault, match="is one of the images, and would be replaced"):
-        label(predictor, folder, folder, overwrite=True)
+        label(predictor, folder / "good0.png", folder, existing="replace")
+
+
+def test_a_call_that_was_interrupted_goes_on(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    """Images that have all their files are left alone, and are still in the annotations of all; others are done."""
+    out = tmp_path / "out"
+    label(predictor, folder, out, "overlay", "coco")
+    whole = json.loads((out / "coco.json").read_text())
+    (out / "coco.json").unlink()
+    (out / "good1.png").unlink()
+    (out / "overlays" / "good2.png").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    counted: list[int] = []
+    outcome = label(predictor, folder, out, "overlay", "coco", existing="keep", advance=counted.append)
+    assert [path.name for path in outcome.masks] == ["good1.png", "good2.png"]
+    assert {path.name for path in outcome.kept} == set(before) - {"good2.png"}
+    assert sum(counted) == 10
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    assert {name for name in after if after[name] != before.get(name)} == {"good1.png", "good2.png"}
+    assert runs_by_image(json.loads((out / "coco.json").read_text())) == runs_by_image(whole)
+
+
+def runs_by_image(coco: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return what is annotated of each image, whatever its number."""
+    names = {image["id"]: image["file_name"] for image in coco["images"]}
+    found: dict[str, list[Any]] = {name: [] for name in names.values()}
+    for each in coco["annotations"]:
+        found[names[each["image_id"]]].append((each["category_id"], each["segmentation"]))
+    return found
 
 
 def test_the_limit_on_pixels_can_be_moved(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
