@@ -17,10 +17,19 @@ CHECKS = 19
 
 HAS_ONNX = all(importlib.util.find_spec(package) for package in PACKAGES)
 
+
+def _is_variant(spec: ModelSpec) -> bool:
+    """Tell the presets whose architecture has another preset with a smaller encoder."""
+    return spec.name.endswith(("_resnet34", "_mobilenet_v2")) and not spec.name.startswith("unet_")
+
+
 by_name = pytest.mark.parametrize("spec", BUILTIN_SPECS, ids=lambda spec: spec.name)
 
 
-@by_name
+@pytest.mark.parametrize(
+    "spec",
+    [pytest.param(spec, id=spec.name, marks=pytest.mark.slow if _is_variant(spec) else ()) for spec in BUILTIN_SPECS],
+)
 def test_quick_checks(spec: ModelSpec) -> None:
     """What can be said without computing: the spec, the parts, the shapes. No check is left out."""
     report = check_model(spec, quick=True)

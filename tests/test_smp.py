@@ -114,6 +114,7 @@ def test_parameters_and_cost(name: str, encoder: str, count: int, gmacs: str) ->
     assert f"{counter.get_total_flops() / 2e9:.4f}" == gmacs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", PRESETS, ids=lambda spec: spec.name)
 def test_every_preset_builds_and_runs(spec: ModelSpec) -> None:
     """On the CPU, at an odd, non-square size: finite logits of that size, twice the same."""
@@ -139,7 +140,7 @@ def test_any_size_from_the_smallest_on(spec: ModelSpec) -> None:
 
 
 @by_family
-@pytest.mark.parametrize("depth", [3, 4])
+@pytest.mark.parametrize("depth", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_size_with_a_shallower_encoder(spec: ModelSpec, depth: int) -> None:
     """Fewer stages change neither the size of the logits nor that every parameter counts."""
     params: dict[str, Any] = small(spec) | {"encoder_depth": depth}

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from segzoo.export.form import IMAGES, MAX_MIOU_LOSS, TOLERANCE, Form, check_tar
 from segzoo.export.metadata import as_text, describe_export
 from segzoo.export.onnx import embed, export_onnx, require_onnx
 from segzoo.export.parity import compare, find_faults
-from segzoo.export.programs import compile_program, export_program, require_compiler, save_program
+from segzoo.export.programs import compile_program, export_program, require_compiler, save_program, smallest_side
 from segzoo.export.quantise import measure_speed, quantise
 from segzoo.export.report import Calibration, Comparison, ExportReport, ParityError, Speed
 from segzoo.export.tracing import DIMENSIONS, Half
@@ -92,6 +93,12 @@ def export_model(
     validation = open_validation(recipe or find_recipe_of(Path(source)), loaded.description)
     trained = loaded.description.image_size or validation.first_size()
     plan = plan_sizes(trained, loaded.spec.fixed_export_dims, dynamic=form.dynamic)
+    if loaded.description.image_size is None and not {"height", "width"} <= set(plan.dynamic):
+        logger.warning(
+            "the model sees images at their own size, the file sees all of them resized to %dx%d, which is that of the "
+            "first validation image; --dynamic leaves sizes open where the model can",
+            *trained,
+        )
     for name, reason in loaded.spec.fixed_export_dims.items() if form.dynamic else ():
         logger.warning("%s keeps its %s: %s", loaded.spec.name, name, reason)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".partial") as folder:
@@ -102,7 +109,8 @@ def export_model(
         if report.faults:
             raise ParityError(report)
         if form.format != "onnx":
-            write_atomic(out.with_name(f"{out.name}.json"), json.dumps(making.metadata, indent=2) + "\n")
+            about = making.metadata | {"file_sha256": report.sha256}
+            write_atomic(out.with_name(f"{out.name}.json"), json.dumps(about, indent=2) + "\n")
         draft.replace(out)
         sync_folder(out.parent)
     return report
@@ -145,10 +153,15 @@ class _Making:
         self.validation = validation
         self.folder = folder
         self.normalise = Normalise(loaded.description.mean, loaded.description.std)
-        fixed = "height" not in plan.dynamic or "width" not in plan.dynamic
-        size = plan.trained if fixed else loaded.description.image_size
-        self.metadata = describe_export(
-            loaded.description, form, size, open_dimensions=plan.dynamic, min_size=loaded.min_size
+        self.min_size = loaded.min_size
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What goes with the file; the smallest size is known once the file is written."""
+        fixed = "height" not in self.plan.dynamic or "width" not in self.plan.dynamic
+        size = self.plan.trained if fixed else self.loaded.description.image_size
+        return describe_export(
+            self.loaded.description, self.form, size, open_dimensions=self.plan.dynamic, min_size=self.min_size
         )
 
     def write(self, name: str, calibrated: Sequence[Sample]) -> tuple[Path, Speed | None]:
@@ -159,6 +172,8 @@ class _Making:
         channels, size, dynamic = self.loaded.description.in_channels, self.plan.traced, self.plan.dynamic
         if self.form.format != "onnx":
             program = export_program(model, in_channels=channels, size=size, dynamic=dynamic)
+            if {"height", "width"} & set(dynamic):
+                self.min_size = smallest_side(program, in_channels=channels, size=size, least=self.min_size)
             (compile_program if self.form.format == "aoti" else save_program)(program, draft)
             return draft, None
         export_onnx(model, draft, in_channels=channels, size=size, dynamic=dynamic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -37,6 +38,27 @@ def export_program(
             return torch.export.export(model, (image,), dynamic_shapes=(axes,))
     except Exception as error:  # torch raises whatever a model's code raises
         raise SegzooError(f"the model cannot be exported: {first_cause(error)}") from error
+
+
+def smallest_side(program: ExportedProgram, *, in_channels: int, size: tuple[int, int], least: int) -> int:
+    """Return the smallest height and width that a program takes.
+
+    Tracing leaves conditions in it that exclude sizes which the model takes, such as those at which the result of a
+    layer is one pixel high.
+
+    Args:
+        program: The program.
+        in_channels: Channels of the image.
+        size: Height and width that the program was made with, which it takes.
+        least: The model's own smallest side.
+    """
+    run = program.module()
+    for side in range(least, min(size)):
+        with torch.no_grad(), contextlib.suppress(AssertionError, RuntimeError):  # a condition that does not hold
+            for height, width in ((side, side), (side, size[1]), (size[0], side)):
+                run(torch.zeros(1, in_channels, height, width))
+            return side
+    return min(size)
 
 
 def save_program(program: ExportedProgram, path: Path) -> None:

@@ -17,8 +17,10 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from segzoo.errors import MissingDistribution, SegzooError, UsageFault
+from segzoo.files import sha256_file
 from segzoo.inference.description import ModelDescription
 from segzoo.messages import explain
+from segzoo.spec import Sha256
 
 Network = Callable[[Tensor], Tensor]
 """Maps images to logits."""
@@ -32,12 +34,14 @@ class ExportDescription(ModelDescription):
         precision: The numbers that it computes with.
         open_dimensions: The dimensions that are left open, of ``batch``, ``height`` and ``width``.
         min_size: Smallest height and width that the network takes.
+        file_sha256: Checksum of the file that the description lies beside; None where it lies inside.
     """
 
     format: Literal["onnx", "torch-export", "aoti"]
     precision: Literal["fp32", "fp16", "int8"]
     open_dimensions: tuple[str, ...]
     min_size: int = Field(ge=1)
+    file_sha256: Sha256 | None = None
 
     @property
     def title(self) -> str:
@@ -107,6 +111,7 @@ def open_exported(path: Path) -> tuple[Exported, ExportDescription]:
         network: Network = found
     else:
         description = _read_description(path, _beside(path))
+        _check_sum(path, description)
         network = load_compiled(path) if description.format == "aoti" else load_program(path)
     one_by_one = "batch" not in description.open_dimensions
     return Exported(network, one_by_one=one_by_one, fixed_size=description.fixed_size), description
@@ -234,8 +239,20 @@ def _beside(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _check_sum(path: Path, description: ExportDescription) -> None:
+    """Make sure that a file is whole, and the one that is described beside it."""
+    found = sha256_file(path)
+    if found != description.file_sha256:
+        raise UsageFault(
+            f"{path} is damaged, or is not the file that {path.name}.json describes: its SHA-256 is {found[:12]}…, not "
+            f"{(description.file_sha256 or 'none')[:12]}…; copy both again, or export anew"
+        )
+
+
 def _read_description(path: Path, known: Mapping[str, Any]) -> ExportDescription:
     """Return what values, or their JSON, say of a file."""
+    if not ExportDescription.model_fields.keys() & known.keys():
+        raise UsageFault(f"{path} is no file of `segzoo export`: nothing in it or beside it describes its model")
     try:
         return ExportDescription.model_validate_json(json.dumps({key: _value(known[key]) for key in known}))
     except ValidationError as error:

@@ -166,19 +166,27 @@ class _Work:
             yield self._flush(held)
 
     def _flush(self, held: Mapping[Path, Pixels]) -> int:
-        """Label what is held; where that fails, each image by itself, so that none pays for another."""
+        """Label and write what is held."""
+        labels = self._label_together(held)
+        for path, image in held.items():
+            with self._reporting([path]):
+                self._write(path, image, labels.get(path))
+        return len(held)
+
+    def _label_together(self, held: Mapping[Path, Pixels]) -> dict[Path, Pixels]:
+        """Return labels; none where that fails, so that each image is then tried by itself and none pays for another.
+
+        Where probabilities are wanted too, both are made of one pass for each image.
+        """
+        if any("probabilities" in self._targets[path].extras for path in held):
+            return {}
         try:
             with name_memory(SMALLER):
-                labels = self._predictor.predict(list(held.values()), self._method)
+                return dict(zip(held, self._predictor.predict(list(held.values()), self._method), strict=True))
         except Interrupted:
             raise
         except SegzooError:
-            labels = None
-        for number, (path, image) in enumerate(held.items()):
-            with self._reporting([path]):
-                found = self._predictor(image, self._method) if labels is None else labels[number]
-                self._write(path, image, found)
-        return len(held)
+            return {}
 
     def _read(self, path: Path) -> Pixels:
         return read_image(path, channels=self._predictor.description.in_channels, max_pixels=self._max_pixels)
@@ -190,13 +198,16 @@ class _Work:
             write_mask_in_parts(targets.mask, blocks, rows.size, self._predictor.palette)
         self._done(targets.mask)
 
-    def _write(self, path: Path, image: Pixels, labels: Pixels) -> None:
+    def _write(self, path: Path, image: Pixels, labels: Pixels | None) -> None:
         targets, palette, names = self._targets[path], self._predictor.palette, self._predictor.classes
         # The mask comes last: where it is, all of an image is.
+        if "probabilities" in targets.extras:
+            labels, probabilities = self._predictor.examine(image, self._method)
+            write_probabilities(targets.probabilities, probabilities, names)
+        elif labels is None:
+            labels = self._predictor(image, self._method)
         if "overlay" in targets.extras:
             write_overlay(targets.overlay, image, labels, palette)
-        if "probabilities" in targets.extras:
-            write_probabilities(targets.probabilities, self._predictor.probabilities(image, self._method), names)
         if "geojson" in targets.extras:
             write_contours(targets.contours, labels, names)
         if self._coco is not None:

@@ -92,11 +92,21 @@ class Predictor:
         Raises:
             ValueError: As a call does.
         """
+        return self.examine(image, method)[1]
+
+    def examine(self, image: Pixels, method: Method | None = None) -> tuple[Pixels, Probabilities]:
+        """Return labels and probabilities of an image at once, as a call and :meth:`probabilities` do.
+
+        Raises:
+            ValueError: As a call does.
+        """
         chosen = method or self.method
         self._check(image)
         with torch.inference_mode():
             (logits,) = self._logits([image], chosen)
-            return self._full(logits, image, chosen).cpu().numpy()
+            full = self._full(logits, image, chosen)
+            labels = _bytes(full.argmax(0)) if chosen.crf else self._labels(logits, image, chosen)
+            return labels, full.cpu().numpy()
 
     def predict(self, images: Sequence[Pixels], method: Method | None = None) -> list[Pixels]:
         """Return the labels of several images; those that the network sees in one size are scored together.

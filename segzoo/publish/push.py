@@ -45,24 +45,23 @@ def push_model(source: str | Path, target: str, *, license: str | None = None, p
         UsageFault: If there is no such model, its files do not fit each other, or the target is no repository.
         DownloadError: If the hub cannot be reached, or refuses.
     """
-    repository = _repository(target)
-    if license is not None and not _LICENSE.fullmatch(license):
-        raise UsageFault(f"a license is an SPDX identifier such as MIT or CC-BY-4.0, got {license!r}")
-    files = collect_files(source, repository, license=license)
-    return _commit(repository, files, private=private)
+    return _commit(_repository(target), collect_files(source, target, license=license), private=private)
 
 
-def collect_files(source: str | Path, repository: str, *, license: str | None) -> dict[str, bytes]:
-    """Return the files of a repository by name, read once and found to fit each other.
+def collect_files(source: str | Path, target: str, *, license: str | None) -> dict[str, bytes]:
+    """Return what a repository would get: files by name, read once and found to fit each other.
 
     Args:
         source: As :func:`push_model` takes it.
-        repository: ``owner/name``, for the card.
+        target: As :func:`push_model` takes it, for the card.
         license: SPDX identifier of the weights' license.
 
     Raises:
-        UsageFault: If there is no such model, or its files do not fit each other.
+        UsageFault: As :func:`push_model` does.
     """
+    repository = _repository(target)
+    if license is not None and not _LICENSE.fullmatch(license):
+        raise UsageFault(f"a license is an SPDX identifier such as MIT or CC-BY-4.0, got {license!r}")
     folder = find_model(source)
     description = read_model_description(folder, read_description(folder / DESCRIPTION))
     weights = (folder / TENSORS).read_bytes()

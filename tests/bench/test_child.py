@@ -140,8 +140,8 @@ def test_the_process_prints_rows_alone(offer: Callable[..., Path], tmp_path: Pat
     ("statement", "code", "message"),
     [
         ("torch.empty(1 << 60)", OUT_OF_MEMORY, "can't allocate memory"),
-        ("raise MemoryError('all gone')", OUT_OF_MEMORY, "all gone"),
-        ("raise RuntimeError('it fell over')", 3, "it fell over"),
+        pytest.param("raise MemoryError('all gone')", OUT_OF_MEMORY, "all gone", marks=pytest.mark.slow),
+        pytest.param("raise RuntimeError('it fell over')", 3, "it fell over", marks=pytest.mark.slow),
     ],
 )
 def test_a_model_that_cannot_be_built_for_want_of_memory(
@@ -159,7 +159,7 @@ def test_a_model_that_cannot_be_built_for_want_of_memory(
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        ("{}", 2, "stdin is no request: model: "),
+        pytest.param("{}", 2, "stdin is no request: model: ", marks=pytest.mark.slow),
         (json.dumps({**json.loads(request().model_dump_json()), "device": "cuda:99"}), 3, "'cuda:99' is not here"),
     ],
 )

@@ -45,12 +45,12 @@ def statuses(rows: list[Row], model: str) -> dict[str, set[str]]:
     [
         ("raise", "crash", "RuntimeError: the model fell over"),
         ("memory", "oom", "MemoryError: no memory for 9 GiB"),
-        ("abort", "crash", "ended by SIGABRT"),
-        ("segfault", "crash", "ended by SIGSEGV"),
+        pytest.param("abort", "crash", "ended by SIGABRT", marks=pytest.mark.slow),
+        pytest.param("segfault", "crash", "ended by SIGSEGV", marks=pytest.mark.slow),
         ("killed", "crash", "ended by SIGKILL"),
-        ("leave", "crash", "the process ended well, but without all of its rows"),
+        pytest.param("leave", "crash", "the process ended well, but without all of its rows", marks=pytest.mark.slow),
         ("babble", "crash", "the process wrote what is no row: b'hello'"),
-        ("hang", "timeout", "no figure within 4 s; --timeout allows more"),
+        pytest.param("hang", "timeout", "no figure within 4 s; --timeout allows more", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_costs_its_mode_alone(

@@ -69,7 +69,16 @@ def test_normalisations_are_the_scripts() -> None:
     assert SMP["normalisations"] == TIMM["normalisations"] == expected
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11", "mit_b0", "efficientnet-b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mobilenet_v2", "vgg11", "mit_b0", "efficientnet-b0")
+        ),
+    ],
+)
 def test_facts_of_an_encoder_of_smp(name: str) -> None:
     """What the table says is what the network does."""
     assert tables.encoder_facts(name) == SMP["encoders"][name]

@@ -184,7 +184,7 @@ def test_report(run: Invoke) -> None:
     assert not Path("b.html").exists()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_signals_end_the_sweep_by_name(signum: signal.Signals, tmp_path: Path) -> None:
     """An interrupted sweep ends with the signal's code and its process, and says how to go on."""
     command = [sys.executable, "-m", "segzoo", "bench", "--device", "cpu", "--models", "fast_scnn", "--out", "o.jsonl"]

@@ -52,6 +52,7 @@ def test_table_and_report(run: Callable[..., Result], trained: Path) -> None:
     assert again.stderr == "error: model.onnx exists; choose another name, or pass --overwrite\n"
 
 
+@pytest.mark.slow
 def test_int8_as_json(run: Callable[..., Result], trained: Path) -> None:
     """One row holds the loss and the speed; too much loss is exit 1, told and reported, and no file is left."""
     words = ("export", str(trained), "--out", "model.onnx", "--quantize", "int8", "--images", "2", "--json")

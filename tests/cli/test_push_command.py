@@ -25,6 +25,16 @@ def test_address_is_printed(run: Callable[..., Result], monkeypatch: pytest.Monk
     assert seen == ["runs/x", "hf-hub:acme/net", {"license": "MIT", "private": True}]
 
 
+def test_a_dry_run_sends_nothing(run: Callable[..., Result], trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card is on stdout, what would be sent is named, and no hub is asked."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    result = run("push", trained, "hf-hub:acme/net", "--license", "MIT", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("---\n")
+    assert 'segzoo.load("hf-hub:acme/net")' in result.stdout
+    assert "not sent: model.safetensors (" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -474,7 +474,7 @@ def test_what_is_rare_but_right_is_read(tree: Tree, check: Callable[..., Result]
     np.testing.assert_array_equal(mask, expected)
 
 
-@pytest.mark.parametrize("half", ["images", "masks"])
+@pytest.mark.parametrize("half", ["images", pytest.param("masks", marks=pytest.mark.slow)])
 def test_pipe_is_not_waited_for(tree: Tree, half: str) -> None:
     """A named pipe among the files is refused like any other file, where opening it would wait for ever."""
     tree.put()

@@ -145,7 +145,10 @@ def test_torch_export(leave_run: Callable[..., Path], tmp_path: Path, precision:
     torch.testing.assert_close(logits, load_model(run).model(image), rtol=0, atol=tolerance)
     assert report.open_dimensions == ("batch", "height", "width")
     opened, trained = load_model(out), load_model(run)
-    assert (opened.description.names, opened.min_size) == (trained.description.names, trained.min_size)
+    assert opened.description.names == trained.description.names
+    assert (opened.min_size, trained.min_size) == (17, 16)  # at 16 a layer's result is one pixel high
+    assert opened.model(torch.rand(1, 3, 17, 17)).shape[-2:] == (17, 17)
+    assert about["file_sha256"] == report.sha256
     assert torch.equal(opened.model(image), logits)
     with pytest.raises(UsageFault, match=r"model\.pt2 is an exported file; give the run that it was made from"):
         export_model(out, tmp_path / "again.pt2", Form("torch-export"))
@@ -192,12 +195,18 @@ def test_a_file_that_says_something_else_is_not_kept(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", run.name]
 
 
-def test_images_of_their_own_size(leave_run: Callable[..., Path], tmp_path: Path) -> None:
-    """A model that saw images in their own sizes is compared at that of the first one."""
+def test_images_of_their_own_size(
+    leave_run: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that saw images in their own sizes is compared at that of the first one; a fixed size is announced."""
     run = leave_run(image_size=None)
     report = export_model(run, tmp_path / "model.pt2", Form("torch-export", dynamic=True), images=1)
     assert report.comparisons[0].size == (40, 56)
     assert json.loads((tmp_path / "model.pt2.json").read_text())["image_size"] is None
+    assert "resized to" not in caplog.text
+    export_model(run, tmp_path / "fixed.pt2", Form("torch-export"), images=1)
+    assert json.loads((tmp_path / "fixed.pt2.json").read_text())["image_size"] == [40, 56]
+    assert "sees all of them resized to 40x56, which is that of the first validation image" in caplog.text
 
 
 def test_a_model_without_its_run_needs_a_recipe(leave_run: Callable[..., Path], tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.errors import EnvironmentFault, SegzooError, UnknownName
-from segzoo.export.programs import compile_program, export_program, require_compiler, save_program
+from segzoo.export.programs import (
+    compile_program,
+    export_program,
+    require_compiler,
+    save_program,
+    smallest_side,
+)
 from segzoo.inference.exported import load_compiled, load_program
 
 
@@ -25,6 +31,14 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits of the image's size."""
         return F.interpolate(self.head(self.encoder(image)), size=image.shape[-2:], mode="bilinear")
+
+
+class Pooled(Network):
+    """Takes eight pixels, of which it makes one; a program of it takes no single one."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits of the image's size."""
+        return F.interpolate(super().forward(F.avg_pool2d(image, 8)), size=image.shape[-2:], mode="bilinear")
 
 
 class Undecided(Network):
@@ -54,6 +68,17 @@ def test_fixed_sizes(tmp_path: Path) -> None:
     assert network(torch.rand(1, 3, 16, 24)).shape == (1, 2, 16, 24)
     with pytest.raises(SegzooError, match=r"torch cannot run m.pt2 on 1x3x32x24: "):
         network(torch.rand(1, 3, 32, 24))
+
+
+def test_the_smallest_size_is_found() -> None:
+    """What a program refuses although the model takes it is below the smallest size; what is fixed is its own."""
+    program = export_program(Pooled(), in_channels=3, size=(64, 96))
+    assert smallest_side(program, in_channels=3, size=(64, 96), least=8) == 24
+    with pytest.raises(AssertionError, match="Guard failed"):
+        program.module()(torch.rand(1, 3, 23, 96))
+    assert program.module()(torch.rand(1, 3, 24, 24)).shape == (1, 2, 24, 24)
+    fixed = export_program(Pooled(), in_channels=3, size=(64, 96), dynamic=("width",))
+    assert smallest_side(fixed, in_channels=3, size=(64, 96), least=8) == 64
 
 
 def test_unknown_dimension() -> None:

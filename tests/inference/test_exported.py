@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from segzoo.errors import SegzooError, UsageFault
+from segzoo.files import sha256_file
 from segzoo.inference.description import is_exported
 from segzoo.inference.exported import ExportDescription, Exported, first_cause, open_exported, quiet
 from segzoo.inference.loading import load_model
@@ -36,6 +37,7 @@ def about(describe: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
 def test_names() -> None:
     """Suffixes tell exported files from folders and repositories."""
     assert is_exported("m.onnx")
+    assert is_exported("M.ONNX")
     assert is_exported(Path("runs") / "m.pt2")
     assert not is_exported("runs/mine")
     assert not is_exported("hf-hub:acme/net.onnx")
@@ -100,9 +102,14 @@ def test_damaged_descriptions(tmp_path: Path, content: str, message: str) -> Non
 
 @pytest.mark.parametrize("format", ["torch-export", "aoti"])
 def test_damaged_files(tmp_path: Path, about: Callable[..., dict[str, Any]], format: str) -> None:
-    """A file that torch cannot read is named."""
+    """A file that is not the one described is refused before torch sees it; one that torch cannot read is named."""
     (tmp_path / "m.pt2").write_bytes(b"PK no archive")
-    (tmp_path / "m.pt2.json").write_text(json.dumps(about(format=format)))
+    for described in ({}, {"file_sha256": "0" * 64}):
+        (tmp_path / "m.pt2.json").write_text(json.dumps(about(format=format, **described)))
+        with pytest.raises(UsageFault, match=r"m\.pt2 is damaged, or is not the file that m\.pt2\.json describes"):
+            open_exported(tmp_path / "m.pt2")
+    own = sha256_file(tmp_path / "m.pt2")
+    (tmp_path / "m.pt2.json").write_text(json.dumps(about(format=format, file_sha256=own)))
     with pytest.raises(SegzooError, match=r"torch cannot load m\.pt2: "):
         open_exported(tmp_path / "m.pt2")
 

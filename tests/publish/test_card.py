@@ -20,7 +20,7 @@ SCORES = {
 
 def card_of(run: Path, *, license: str | None = None) -> str:
     """Return the card of a run."""
-    return collect_files(run, "acme/cracks", license=license)["README.md"].decode()
+    return collect_files(run, "hf-hub:acme/cracks", license=license)["README.md"].decode()
 
 
 def test_front_matter_is_what_the_hub_reads(leave_run: Callable[..., Path]) -> None:

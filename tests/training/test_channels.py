@@ -78,7 +78,7 @@ def make(root: Path, channels: int, **changes: object) -> Recipe:
     return Recipe.model_validate_json(json.dumps(data))
 
 
-@pytest.mark.parametrize("channels", [1, 4, 5])
+@pytest.mark.parametrize("channels", [*(pytest.param(channels, marks=pytest.mark.slow) for channels in (1, 4)), 5])
 def test_from_the_files_to_the_report(tmp_path: Path, channels: int) -> None:
     """A run on other channels leaves all that a run leaves, goes on where it stopped, and its model can be used."""
     recipe = make(write_data(tmp_path / "data", channels), channels)

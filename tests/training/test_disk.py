@@ -114,7 +114,7 @@ def steps_of(run: Path) -> int:
         pytest.param(11, LITTLE, "checkpoints/last.pt", 1, id="end of an epoch"),
         pytest.param(12, 0, "checkpoints/last.pt", 2, id="inside an epoch", marks=pytest.mark.slow),
         pytest.param(20, 0, "figures/curves.png", 4, id="curves", marks=pytest.mark.slow),
-        pytest.param(24, LITTLE, "report.html", 4, id="report"),
+        pytest.param(24, LITTLE, "report.html", 4, id="report", marks=pytest.mark.slow),
     ],
 )
 def test_full_disk_costs_no_saved_state(

@@ -235,7 +235,7 @@ def test_two_processes_train_as_one(launcher: Launcher) -> None:
     assert scores[0]["intervals"]["boundary_f1"] == pytest.approx(scores[1]["intervals"]["boundary_f1"], rel=1e-4)
 
 
-@pytest.mark.parametrize("images", [1, 3, 6])
+@pytest.mark.parametrize("images", [1, *(pytest.param(images, marks=pytest.mark.slow) for images in (3, 6))])
 def test_every_image_is_scored_once(launcher: Launcher, images: int) -> None:
     """Counts and pictures are those of one process, also where the images do not come out even or one has none."""
     settings = (
@@ -263,7 +263,7 @@ def test_thawing_in_several_processes(launcher: Launcher) -> None:
     assert not torch.equal(kept["encoder.0.weight"], trained["encoder.0.weight"])
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
 def test_a_signal_to_one_stops_all_and_others_may_go_on(launcher: Launcher, before: int, after: int) -> None:
     """All stop after the same step, one saves, and another number of processes ends with the same result."""
     fault = [before - 1, "_train_step:2", int(signal.SIGTERM)]
@@ -302,7 +302,7 @@ def test_a_signal_stops_a_validation_of_all(launcher: Launcher) -> None:
     assert_close(launcher.train("through", 1), launcher.folder / "stopped")
 
 
-@pytest.mark.parametrize(("place", "workers"), [("_train_step:4", 1), ("add:4", 0)])
+@pytest.mark.parametrize(("place", "workers"), [("_train_step:4", 1), pytest.param("add:4", 0, marks=pytest.mark.slow)])
 def test_when_one_dies_the_first_one_says_so(launcher: Launcher, place: str, workers: int) -> None:
     """Killed between steps or within one: the other ends by itself, with the way out, and the checkpoint is whole."""
     fault = [1, place, int(signal.SIGKILL)]

@@ -72,7 +72,9 @@ def test_tapped_encoder_equals_frozen_encoder(tmp_path: Path) -> None:
     assert_equal(tapped, frozen)
 
 
-@pytest.mark.parametrize(("strategy", "cache"), [(HOOK, "memory"), (IDENTITY, "disk")])
+@pytest.mark.parametrize(
+    ("strategy", "cache"), [(HOOK, "memory"), pytest.param(IDENTITY, "disk", marks=pytest.mark.slow)]
+)
 def test_kept_features_change_no_bit(tmp_path: Path, strategy: str, cache: str) -> None:
     """Features that are computed once train the same head, and the disk holds none of them afterwards."""
     views = (FLIP, "transfer.views=2")

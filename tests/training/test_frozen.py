@@ -56,7 +56,9 @@ DROPOUT = ("model.name=smp_unet", 'model.params={"encoder":"mit_b0"}')
 
 
 @pytest.mark.parametrize(
-    "model", [BATCH_NORM, (*DROPOUT, SGD), DROPOUT], ids=["batch norm, momentum", "dropout, momentum", "dropout, adamw"]
+    "model",
+    [BATCH_NORM, pytest.param((*DROPOUT, SGD), marks=pytest.mark.slow), DROPOUT],
+    ids=["batch norm, momentum", "dropout, momentum", "dropout, adamw"],
 )
 def test_frozen_encoder_keeps_every_bit(tmp_path: Path, model: tuple[str, ...]) -> None:
     """Neither weight decay nor momentum, batch statistics nor counters move the encoder; everything else trains."""

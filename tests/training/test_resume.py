@@ -54,6 +54,7 @@ def test_chain_of_kills_changes_no_bit(
     chains.assert_same(uninterrupted, out)
 
 
+@pytest.mark.slow
 def test_workers_may_change_in_between(chains: Any, small_recipe: Path, uninterrupted: Path, tmp_path: Path) -> None:
     """A run begun without workers goes on with two and ends with the same bits."""
     out = tmp_path / "run"

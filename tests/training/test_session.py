@@ -38,7 +38,10 @@ def _keep_torch_as_it_was() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize(("signum", "transfer"), [(signal.SIGINT, "frozen_encoder"), (signal.SIGTERM, "scratch")])
+@pytest.mark.parametrize(
+    ("signum", "transfer"),
+    [(signal.SIGINT, "frozen_encoder"), pytest.param(signal.SIGTERM, "scratch", marks=pytest.mark.slow)],
+)
 def test_a_late_signal_ends_the_run_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals, transfer: str
 ) -> None:
