@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -200,10 +201,19 @@ def _loaded(load: Callable[[], Network], path: Path) -> Network:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep warnings of exporters and loaders, which are about their own insides, from the caller, and stdout clean."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore")
-        yield
+    """Keep what exporters and loaders warn of and log, which is about their own insides, from the caller.
+
+    What they print goes to stderr. What goes wrong is raised.
+    """
+    torch_logger = logging.getLogger("torch")
+    level = torch_logger.level
+    torch_logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch_logger.setLevel(level)
 
 
 def first_cause(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -114,12 +115,17 @@ def test_damaged_files(tmp_path: Path, about: Callable[..., dict[str, Any]], for
         open_exported(tmp_path / "m.pt2")
 
 
-def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    """What an exporter prints goes to stderr, what it warns of nowhere."""
+def test_quiet(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """What an exporter prints goes to stderr, what it warns of and logs nowhere; afterwards torch logs as before."""
+    logger = logging.getLogger("torch.utils.inside")
+    level = logger.getEffectiveLevel()
     with quiet():
         warnings.warn("inside", stacklevel=1)
+        logger.error("inside")
         print("progress")
     assert capsys.readouterr() == ("", "progress\n")
+    assert caplog.records == []
+    assert logger.getEffectiveLevel() == level
     assert sys.stdout is not sys.stderr
 
 
