@@ -27,7 +27,7 @@ NEEDS_MORE = (
 
 # What takes longer than a second or two: commands with one of these words, and the Python of all pages but these.
 LONG = {"bench", "check", "finetune", "--counts", "--receptive-field"}
-QUICK_PAGES = {"README.md", "predict.md"}
+QUICK_PAGES = {"README.md"}
 
 
 def blocks(page: Path, language: str) -> list[str]:

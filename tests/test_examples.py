@@ -65,6 +65,7 @@ with_and_without_export = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @with_and_without_export
 def test_example_passes_its_own_tests(acme: Path, options: list[str], left_out: int) -> None:
     """The whole contract and the sizes that its README states."""

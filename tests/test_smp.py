@@ -139,8 +139,9 @@ def test_any_size_from_the_smallest_on(spec: ModelSpec) -> None:
         assert model.eval()(images[:1]).shape == (1, 3, *images.shape[-2:])
 
 
+@pytest.mark.slow
 @by_family
-@pytest.mark.parametrize("depth", [3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [3, 4])
 def test_any_size_with_a_shallower_encoder(spec: ModelSpec, depth: int) -> None:
     """Fewer stages change neither the size of the logits nor that every parameter counts."""
     params: dict[str, Any] = small(spec) | {"encoder_depth": depth}
@@ -164,6 +165,7 @@ def test_images_of_four_channels(spec: ModelSpec) -> None:
     assert model(torch.empty(2, 4, size, size, device="meta")).shape == (2, 1, size, size)
 
 
+@pytest.mark.slow
 @by_family
 def test_no_parameter_is_dead(spec: ModelSpec) -> None:
     """The logits depend on every parameter, with smp's attention in the decoder too."""

@@ -75,6 +75,7 @@ def test_int8_as_json(run: Callable[..., Result], trained: Path) -> None:
     assert (labelled.exit_code, labelled.stdout) == (0, "masks/photo.png\n"), labelled.stderr
 
 
+@pytest.mark.slow
 def test_parity_that_fails(run: Callable[..., Result], trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 1, the table and the report all the same, and no file."""
     monkeypatch.setattr("segzoo.export.parity.TOLERANCE", 0.0)

@@ -49,6 +49,7 @@ def train_on(folder: Path, *more: str) -> list[str]:
     return ["finetune", "camvid_fast_scnn", "--device", "cpu", *settings(*changes, "augment=[]"), *more]
 
 
+@pytest.mark.slow
 def test_resume_needs_no_weights_that_are_gone(run: Callable[..., Result], refused: Callable[..., str]) -> None:
     """What a run started from is not looked for where its checkpoint is; a dry run and a new run miss it."""
     words = ["finetune", "quickstart", "--device", "cpu", *settings(*SMALL, *SMALLER)]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from typer.testing import Result
 
@@ -49,6 +50,7 @@ def test_global_is_said_with_its_cause(run: Run) -> None:
     assert line.split(maxsplit=2)[1:] == ["global", "pooling to a fixed size in encoder.global_feature_extractor.3"]
 
 
+@pytest.mark.slow
 def test_picture(run: Run) -> None:
     """The effective field is drawn where it is asked for, and the same each time."""
     words = ("show", "fast_scnn", "--receptive-field", "--picture")

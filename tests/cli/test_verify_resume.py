@@ -98,6 +98,7 @@ def test_mistakes_are_told_before_training(
     assert told in refused(*WORDS, *words)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_by_itself_proves_nothing(refused: Callable[..., str], capfd: pytest.CaptureFixture) -> None:
     """What the run says is passed on, and the command ends by naming the run."""
     crop = 'augment=[{"name":"RandomCrop","height":64,"width":64}]'

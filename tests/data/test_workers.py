@@ -143,7 +143,13 @@ next(batches)
 """
 
 
-@pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "keep = [batches]; keep.append(keep)"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *(pytest.param(ending, marks=pytest.mark.slow) for ending in ("", "raise SystemExit(3)")),
+        "keep = [batches]; keep.append(keep)",
+    ],
+)
 def test_process_ends_with_batches_left(ending: str) -> None:
     """Python ends at once though workers still wait to give batches, also where nothing frees the iterator."""
     script = SCRIPT.format(folder=str(Path(__file__).parent), ending=ending)

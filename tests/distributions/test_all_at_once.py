@@ -202,6 +202,7 @@ def test_contract_tells_the_misshapen_from_the_good() -> None:
     assert "error: 1 of 2 models break the contract: misshapen-seg/misshapen" in done.stderr
 
 
+@pytest.mark.slow
 def test_docs_show_what_a_failed_check_prints() -> None:
     """``docs/plugins.md`` has the very output."""
     done = segzoo_command("check", "misshapen", "--quick")

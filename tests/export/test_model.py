@@ -99,6 +99,7 @@ def test_calibration_images_are_others() -> None:
     assert deal([7], 3, Form("onnx", "int8")) == ([7], [7])  # type: ignore[arg-type, list-item]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("onnx")
 def test_onnx_holds_its_metadata(leave_run: Callable[..., Path], tmp_path: Path) -> None:
     """Preprocessing, classes and palette are inside the one file; a fixed size is the trained one."""
@@ -200,13 +201,20 @@ def test_images_of_their_own_size(
 ) -> None:
     """A model that saw images in their own sizes is compared at that of the first one; a fixed size is announced."""
     run = leave_run(image_size=None)
-    report = export_model(run, tmp_path / "model.pt2", Form("torch-export", dynamic=True), images=1)
-    assert report.comparisons[0].size == (40, 56)
+    report = export_model(run, tmp_path / "model.pt2", Form("torch-export"), images=1)
+    assert [each.size for each in report.comparisons] == [(40, 56)]
+    assert json.loads((tmp_path / "model.pt2.json").read_text())["image_size"] == [40, 56]
+    assert "sees all of them resized to 40x56, which is that of the first validation image" in caplog.text
+
+
+@pytest.mark.slow
+def test_open_sizes_of_images_of_their_own_size(
+    leave_run: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is resized where sizes are open."""
+    export_model(leave_run(image_size=None), tmp_path / "model.pt2", Form("torch-export", dynamic=True), images=1)
     assert json.loads((tmp_path / "model.pt2.json").read_text())["image_size"] is None
     assert "resized to" not in caplog.text
-    export_model(run, tmp_path / "fixed.pt2", Form("torch-export"), images=1)
-    assert json.loads((tmp_path / "fixed.pt2.json").read_text())["image_size"] == [40, 56]
-    assert "sees all of them resized to 40x56, which is that of the first validation image" in caplog.text
 
 
 def test_a_model_without_its_run_needs_a_recipe(leave_run: Callable[..., Path], tmp_path: Path) -> None:

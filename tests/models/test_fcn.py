@@ -95,6 +95,7 @@ def test_every_score_is_cropped_to_its_place(stride: int, summands: int, size: t
     torch.testing.assert_close(logits[inner], summands * (2 * rows[:, None] - columns)[None, None][inner])
 
 
+@pytest.mark.slow
 def test_mirrored_image_gives_mirrored_logits(fcn8s: FCN) -> None:
     """With mirrored kernels throughout, nothing prefers a side: padding, poolings and crops are centred.
 

@@ -65,6 +65,7 @@ def test_hook_and_identity_end_with_the_same_bits(tmp_path: Path) -> None:
         assert moved == name.startswith("head."), name
 
 
+@pytest.mark.slow
 def test_tapped_encoder_equals_frozen_encoder(tmp_path: Path) -> None:
     """Training all that comes behind the encoder is what a frozen encoder does, to the bit."""
     tapped = train(tmp_path / "tapped", HOOK, FLIP, "transfer.tap=encoder")
@@ -85,6 +86,7 @@ def test_kept_features_change_no_bit(tmp_path: Path, strategy: str, cache: str) 
     assert not list(kept.folder.glob(".features*"))
 
 
+@pytest.mark.slow
 def test_views_repeat(tmp_path: Path) -> None:
     """With one view every epoch sees the same pixels; drawing anew they differ."""
     fixed = train(tmp_path / "fixed", HOOK, FLIP, "transfer.views=1", "optimizer.lr=1e-30", "train.batch_size=10")
@@ -105,6 +107,7 @@ def test_kept_features_resume_exactly(tmp_path: Path) -> None:
     assert_equal(through, finetune(recipe, out=tmp_path / "stopped", device="cpu", resume=True))
 
 
+@pytest.mark.slow
 def test_new_head_does_not_keep_rows(tmp_path: Path) -> None:
     """The head starts at random even where the weights have one for the same classes; the rest is theirs."""
     source = train(tmp_path / "source", "transfer.strategy=scratch", "train.epochs=1")
