@@ -28,7 +28,7 @@ import difflib
 import signal
 from collections.abc import Iterable
 
-FEW = 24
+FEW = 16
 """Names that a message lists where none of them is near the one that was asked for."""
 
 

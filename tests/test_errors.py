@@ -98,7 +98,7 @@ def test_messages_hold_the_value_and_the_way_out() -> None:
         "no recipe named 'quickstrt'. Did you mean 'quickstart'?"
     )
     assert str(UnknownModel("segnt", ["segnet"])) == "no model named 'segnt'. Did you mean 'segnet'?"
-    assert str(UnknownModel("x", ["segnet"])) == "no model named 'x'."
+    assert str(UnknownModel("x", ["segnet"])) == "no model named 'x'. Known: segnet."
     assert str(AmbiguousModel("lite", ["b/lite", "a/lite"])) == (
         "the model name 'lite' is ambiguous: write one of a/lite, b/lite"
     )
