@@ -7,13 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pytest
 
-from segzoo.recipe import Recipe
+from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.training.claim import open_run
 from segzoo.training.rundir import RunDirectory, RunRecord, now
@@ -75,6 +75,17 @@ class Runs:
         }
 
 
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """Give back the threads and the determinism that a run sets."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.fixture
 def runs() -> Runs:
     """Return a maker of runs."""
@@ -85,6 +96,22 @@ def runs() -> Runs:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs end without figures, which take longer than a small run."""
     monkeypatch.setattr("segzoo.training.session.draw_figures", lambda trainer, run: None)
+
+
+SMALL = (
+    "data.size=[48,64]",
+    "data.image_size=[32,48]",
+    'data.counts={"train":9,"val":3}',
+    "train.batch_size=4",
+    "train.epochs=2",
+    "train.threads=1",
+)
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Recipe]:
+    """Return a function that gives the quickstart recipe at a size of two steps an epoch, with some changes."""
+    return lambda *changes: load_recipe("quickstart", (*SMALL, *changes))
 
 
 class Ended(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,15 +27,6 @@ SMALL = (
     "train.batch_size=2",
     "train.threads=1",
 )
-
-
-@pytest.fixture(autouse=True)
-def _keep_torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def train(folder: Path, *changes: str) -> Run:

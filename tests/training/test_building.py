@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,15 +38,6 @@ def small(*changes: str) -> Recipe:
 def starting_from(run: Run, *changes: str) -> Recipe:
     """Return the same recipe on more classes, with the weights of a run."""
     return small("transfer.strategy=finetune", f"model.weights={run.folder}", "data.num_classes=5", *changes)
-
-
-@pytest.fixture(autouse=True)
-def _keep_torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +24,6 @@ from segzoo.training.finetune import Run, finetune
 from segzoo.weights.transfer import adapt_first_conv
 
 SIZE = (40, 56)
-
-
-@pytest.fixture(autouse=True)
-def _keep_torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def write_data(root: Path, channels: int) -> Path:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from segzoo.recipe import load_recipe
@@ -24,15 +22,6 @@ SMALL = (
     "train.batch_size=2",
     "train.threads=1",
 )
-
-
-@pytest.fixture(autouse=True)
-def _keep_torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def row(epoch: int, mean_iou: float | None) -> dict[str, Any]:

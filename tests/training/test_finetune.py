@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
 import shutil
 import signal
-import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 import segzoo
-from segzoo.data import workers
 from segzoo.errors import (
     DataError,
     DeviceError,
     Interrupted,
     RecipeError,
     RunDirectoryError,
-    TrainingError,
     UsageFault,
 )
 from segzoo.plugins import default_registry
@@ -38,41 +31,18 @@ from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.training import building, session
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
-from segzoo.training.evaluation import Predictor
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
-from segzoo.training.rundir import RunDirectory
 from segzoo.training.signals import StopRequest
 
-SMALL = (
-    "data.size=[48,64]",
-    "data.image_size=[32,48]",
-    'data.counts={"train":9,"val":3}',
-    "train.batch_size=4",
-    "train.epochs=2",
-    "train.threads=1",
-)
+Small = Callable[..., Recipe]
 
 # The run of the fixture alone has them.
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 
-def small(*changes: str) -> Recipe:
-    """Return the quickstart recipe at a size of two steps an epoch."""
-    return load_recipe("quickstart", (*SMALL, *changes))
-
-
-@pytest.fixture(autouse=True)
-def _keep_torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return a finished run."""
     return finetune(small(), out=tmp_path_factory.mktemp("runs") / "small", device="cpu")
 
@@ -172,7 +142,7 @@ def test_splits_are_recorded(run: Run) -> None:
     assert splits["val"] == ["val-000000", "val-000001", "val-000002"]
 
 
-def test_finished_run_is_left_alone_on_resume(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_run_is_left_alone_on_resume(small: Small, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """--resume on a finished run changes no file and trains nothing."""
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()}
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("it trained"))
@@ -180,20 +150,20 @@ def test_finished_run_is_left_alone_on_resume(run: Run, monkeypatch: pytest.Monk
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file()} == before
 
 
-def test_existing_run_is_refused(run: Run) -> None:
+def test_existing_run_is_refused(small: Small, run: Run) -> None:
     """Without a wish the run stays."""
     with pytest.raises(RunDirectoryError, match="exists; pass --resume"):
         finetune(small(), out=run.folder, device="cpu")
 
 
-def test_longer_run_goes_on(tmp_path: Path) -> None:
+def test_longer_run_goes_on(small: Small, tmp_path: Path) -> None:
     """More epochs than before continue from the checkpoint, and lines are neither lost nor doubled."""
     finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
     run = finetune(small("train.epochs=3"), out=tmp_path / "run", device="cpu", resume=True)
     assert [(row["epoch"], row["step"]) for row in run.metrics] == [(1, 2), (2, 4), (3, 6)]
 
 
-def test_partial_last_epoch_gets_its_line_and_is_replaced_when_the_run_grows(tmp_path: Path) -> None:
+def test_partial_last_epoch_gets_its_line_and_is_replaced_when_the_run_grows(small: Small, tmp_path: Path) -> None:
     """max_steps inside an epoch validates it; a longer run writes that epoch's line anew."""
     run = finetune(small("train.max_steps=3"), out=tmp_path / "run", device="cpu")
     assert [(row["epoch"], row["step"]) for row in run.metrics] == [(1, 2), (2, 3)]
@@ -201,13 +171,13 @@ def test_partial_last_epoch_gets_its_line_and_is_replaced_when_the_run_grows(tmp
     assert [(row["epoch"], row["step"]) for row in run.metrics] == [(1, 2), (2, 4)]
 
 
-def test_epochs_without_validation_have_nulls(tmp_path: Path) -> None:
+def test_epochs_without_validation_have_nulls(small: Small, tmp_path: Path) -> None:
     """every_epochs leaves validation out, except on the last epoch."""
     run = finetune(small("train.epochs=3", "eval.every_epochs=2"), out=tmp_path / "run", device="cpu")
     assert [row["mean_iou"] is None for row in run.metrics] == [True, False, False]
 
 
-def test_seed_decides_everything(run: Run, tmp_path: Path) -> None:
+def test_seed_decides_everything(small: Small, run: Run, tmp_path: Path) -> None:
     """Another seed gives other data, another start and so other weights."""
     other = finetune(small("train.seed=1"), out=tmp_path / "run", device="cpu")
     assert (run.model / "model.safetensors").read_bytes() != (other.model / "model.safetensors").read_bytes()
@@ -231,266 +201,19 @@ def test_seed_decides_everything(run: Run, tmp_path: Path) -> None:
     ],
     ids=lambda changes: changes[0],
 )
-def test_options_act(run: Run, tmp_path: Path, changes: tuple[str, ...]) -> None:
+def test_options_act(small: Small, run: Run, tmp_path: Path, changes: tuple[str, ...]) -> None:
     """Each option changes the weights, and the loss stays finite."""
     other = finetune(small(*changes), out=tmp_path / "run", device="cpu")
     assert math.isfinite(other.metrics[-1]["train_loss"])
     assert (run.model / "model.safetensors").read_bytes() != (other.model / "model.safetensors").read_bytes()
 
 
-def test_encoder_learning_rate_is_scaled(tmp_path: Path) -> None:
+def test_encoder_learning_rate_is_scaled(small: Small, tmp_path: Path) -> None:
     """encoder_lr_scale acts on the encoder's group alone."""
     run = finetune(small("transfer.encoder_lr_scale=0.1", "train.epochs=1"), out=tmp_path / "run", device="cpu")
     rates = run.metrics[0]["lr"]
     assert rates["encoder"] == pytest.approx(0.1 * rates["decoder"])
     assert rates["head"] == rates["decoder"]
-
-
-def poison(trainer: Trainer, step: int) -> None:
-    """Make the head NaN before a step."""
-    if trainer.state.step == step:
-        with torch.no_grad():
-            for parameter in trainer.parts.model.get_submodule("head").parameters():
-                parameter.fill_(math.nan)
-
-
-def test_non_finite_loss_names_step_and_samples_and_keeps_the_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run stops, its status is failed, and the last good state is what a checkpoint still holds."""
-    train_step: Any = Trainer._train_step
-
-    def poisoned(self: Trainer, batch: Any) -> None:
-        poison(self, 3)
-        train_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "_train_step", poisoned)
-    told = r"the loss is not finite at step 4 \(epoch 2; samples train-\d+, "
-    with pytest.raises(TrainingError, match=told) as caught:
-        finetune(small("train.epochs=3"), out=tmp_path / "run", device="cpu")
-    monkeypatch.undo()
-    run = Run(tmp_path / "run")
-    assert run.record is not None
-    assert run.record.status == "failed"
-    assert "not finite at step 4" in str(run.record.error)
-    assert caught.value.exit_code == 1
-    assert run.report.exists()
-    state = read_checkpoint(run.folder / "checkpoints/last.pt")
-    assert state["state"]["step"] == 2
-    assert all(tensor.isfinite().all() for tensor in state["model"].values())
-    resumed = finetune(small("train.epochs=3"), out=run.folder, device="cpu", resume=True)
-    assert resumed.record is not None
-    assert resumed.record.status == "finished"
-
-
-def test_bad_weights_behind_a_finite_loss_never_replace_good_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A buffer that overflowed after the loss was taken stops the run before anything is written."""
-    train_step: Any = Trainer._train_step
-
-    def poisoned(self: Trainer, batch: Any) -> None:
-        train_step(self, batch)
-        poison(self, 4)
-
-    monkeypatch.setattr(Trainer, "_train_step", poisoned)
-    with pytest.raises(TrainingError, match="the weights are not finite any more at step 4"):
-        finetune(small(), out=tmp_path / "run", device="cpu")
-    assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["state"]["step"] == 2
-    assert json.loads((tmp_path / "run/model/model.json").read_text())["metrics"]["epoch"] == 1
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
-        MemoryError("Unable to allocate 8 GiB"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-@pytest.mark.parametrize(
-    ("mode", "call", "told"),
-    [
-        ("train", 3, r"out of memory at step 3 \(epoch 2; samples train-\d+, .* --set train.batch_size=2"),
-        ("eval", 2, r"out of memory in the validation after step 4; try --set"),
-    ],
-)
-def test_out_of_memory_suggests_a_batch_size(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, mode: str, call: int, told: str
-) -> None:
-    """The message has the step with its samples and half of the batch size; the run failed, and goes on to the bit."""
-    forward: Any = Predictor.logits
-    calls: list[None] = []
-
-    def exhausted(self: Predictor, images: Tensor) -> Tensor:
-        calls.extend([None] * (self.model.training == (mode == "train")))
-        if len(calls) == call:
-            raise error
-        return forward(self, images)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Predictor, "logits", exhausted)
-        with pytest.raises(TrainingError, match=told) as caught:
-            finetune(small(), out=tmp_path / "run", device="cpu")
-
-    assert caught.value.exit_code == 1
-    assert_resumable(run, tmp_path / "run", str(caught.value))
-
-
-def test_samples_of_a_large_step_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message lists 64 of them and how many more there are."""
-
-    def exhausted(self: Trainer, batch: Any) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(Trainer, "_train_step", exhausted)
-    with pytest.raises(TrainingError, match=r"train-\d+ and 6 more\); try --set train.batch_size=35,") as caught:
-        finetune(small('data.counts={"train":70,"val":1}', "train.batch_size=70"), out=tmp_path / "run", device="cpu")
-    assert str(caught.value).count("train-") == 64
-
-
-@pytest.mark.parametrize("place", ["try_first_batch", "build_from_spec", "build_optimizer"])
-def test_out_of_memory_before_training_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    """The first batch, the model or the optimizer may be too large already: the same words, and no run begins."""
-
-    def exhausted(*_: object, **__: object) -> None:
-        raise MemoryError("Unable to allocate 18.8 GiB")
-
-    monkeypatch.setattr(building, place, exhausted)
-    with pytest.raises(TrainingError, match=r"^out of memory before the first step; try --set train\.batch_size=2, "):
-        finetune(small(), out=tmp_path / "run", device="cpu")
-    assert not (tmp_path / "run").exists()
-
-
-def test_out_of_memory_on_resuming_keeps_the_checkpoint(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is restored may be too large as well; the run failed, and goes on to the bit."""
-
-    def exhausted(self: Trainer, saved: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "restore", exhausted)
-        with pytest.raises(TrainingError, match=r"^out of memory before the first step; try --set") as caught:
-            finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
-    assert_resumable(run, tmp_path / "run", str(caught.value))
-
-
-def assert_resumable(whole: Run, folder: Path, error: str, *changes: str) -> None:
-    """Check that a run failed with the error, and ends with the bits of the whole run when it is resumed."""
-    record = Run(folder).record
-    assert record is not None
-    assert (record.status, record.error) == ("failed", error)
-    resumed = finetune(small(*changes), out=folder, device="cpu", resume=True)
-    weights = [(each.model / "model.safetensors").read_bytes() for each in (whole, resumed)]
-    assert weights[0] == weights[1]
-    assert resumed.record is not None
-    assert (resumed.record.status, resumed.record.error) == ("finished", None)
-
-
-def test_killed_worker_names_the_step(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that the system kills in the middle of a run ends it by name; it goes on without workers to the bit."""
-    train_step: Any = Trainer._train_step
-
-    def killing(self: Trainer, batch: Any) -> None:
-        train_step(self, batch)
-        if self.state.step == 3:
-            for worker in multiprocessing.active_children():
-                worker.kill()
-            time.sleep(60)  # torch is told of the death while it lasts
-
-    told = r"a data worker died or hung at step 4 \(epoch 2; samples train-\d+, .*: DataLoader worker .*Killed"
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_step", killing)
-        with pytest.raises(TrainingError, match=told) as caught:
-            finetune(small("train.workers=2"), out=tmp_path / "run", device="cpu")
-
-    assert caught.value.exit_code == 1
-    assert not multiprocessing.active_children()
-    assert_resumable(run, tmp_path / "run", str(caught.value), "train.workers=0")
-
-
-def test_hanging_worker_names_the_step(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that gives no batch any more is not waited for without end."""
-    monkeypatch.setattr(workers, "WORKER_TIMEOUT_S", 2)
-    train_step: Any = Trainer._train_step
-
-    def stopping(self: Trainer, batch: Any) -> None:
-        if self.state.step == 0:
-            for worker in multiprocessing.active_children():
-                os.kill(worker.pid or 0, signal.SIGSTOP)
-        train_step(self, batch)
-
-    changes = ("train.workers=2", 'data.counts={"train":33,"val":3}', "train.epochs=1")
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_step", stopping)
-        with pytest.raises(TrainingError, match=r"a data worker died or hung at step \d+ \(epoch 1; samples train-"):
-            finetune(small(*changes), out=tmp_path / "run", device="cpu")
-
-    assert not multiprocessing.active_children()
-    resumed = finetune(small(*changes), out=tmp_path / "run", device="cpu", resume=True)
-    assert resumed.metrics[-1]["step"] == 8
-
-
-def draw_and_catch(trainer: Trainer, run: RunDirectory) -> None:
-    """Be asked to stop while a library that catches every exception draws."""
-    with suppress(Exception):
-        signal.raise_signal(signal.SIGTERM)
-
-
-def test_signals_after_the_last_step_are_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the last validation, while a resumed run makes up for it, and in the figures: interrupted, then finished."""
-    validate: Any = Trainer._validate
-
-    def ask(self: Trainer, epoch: int) -> Any:
-        if self.state.step == 4:
-            signal.raise_signal(signal.SIGTERM)
-        return validate(self, epoch)
-
-    def ask_after(self: Trainer, epoch: int) -> Any:
-        score = validate(self, epoch)
-        signal.raise_signal(signal.SIGTERM)
-        return score
-
-    stops: tuple[tuple[Any, str, Any], ...] = (
-        (Trainer, "_validate", ask),
-        (Trainer, "_validate", ask_after),
-        (session, "draw_figures", draw_and_catch),
-    )
-    for owner, name, asking in stops:
-        with monkeypatch.context() as patch:
-            patch.setattr(session, "draw_figures", lambda trainer, run: pytest.fail("it went on"))
-            patch.setattr(owner, name, asking)
-            with pytest.raises(Interrupted) as caught:
-                finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
-        assert caught.value.exit_code == 143
-        record = Run(tmp_path / "run").record
-        assert record is not None
-        assert record.status == "interrupted"
-
-    run = finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
-    assert run.record is not None
-    assert run.record.status == "finished"
-    assert [row["step"] for row in run.metrics] == [2, 4]
-
-
-def test_an_error_of_the_code_itself_is_not_dressed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug passes through as it is, and the run is marked as failed."""
-
-    def broken(self: Trainer, batch: Any) -> None:
-        raise RuntimeError("shape mismatch")
-
-    monkeypatch.setattr(Trainer, "_train_step", broken)
-    with pytest.raises(RuntimeError, match=r"^shape mismatch$"):
-        finetune(small(), out=tmp_path / "run", device="cpu")
-    record = Run(tmp_path / "run").record
-    assert record is not None
-    assert (record.status, record.error) == ("failed", "RuntimeError: shape mismatch")
 
 
 def binary_folder(folder: Path) -> str:
@@ -512,17 +235,19 @@ def binary_folder(folder: Path) -> str:
     return f"data={json.dumps(section)}"
 
 
-def test_binary_masks_read_as_indices_are_told(tmp_path: Path) -> None:
+def test_binary_masks_read_as_indices_are_told(small: Small, tmp_path: Path) -> None:
     """255 is the ignored label: a model would never see the object, so the run says how to read such masks."""
     data = binary_folder(tmp_path / "data")
     with pytest.raises(DataError, match=r"no training mask holds 'crack'; .* ignored label 255.*mask_mode to 'binary'"):
-        finetune(load_recipe("quickstart", (data, *SMALL[3:])), out=tmp_path / "run", device="cpu")
-    recipe = load_recipe("quickstart", (data, "data.mask_mode=binary", *SMALL[3:]))
+        finetune(small(data), out=tmp_path / "run", device="cpu")
+    recipe = small(data, "data.mask_mode=binary")
     run = finetune(recipe, out=tmp_path / "run", device="cpu")
     assert set(run.metrics[0]["per_class_iou"]) == {"background", "crack"}
 
 
-def test_a_class_that_no_training_mask_holds_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_that_no_training_mask_holds_is_warned_of(
+    small: Small, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Training goes on with the classes that there are."""
     finetune(small("train.epochs=1", 'data.counts={"train":2,"val":2}'), out=tmp_path / "run", device="cpu")
     assert "no training mask holds '" in caplog.text
@@ -539,16 +264,16 @@ def test_a_class_that_no_training_mask_holds_is_warned_of(tmp_path: Path, caplog
     ids=str,
 )
 def test_a_fault_found_before_training_leaves_nothing_behind(
-    tmp_path: Path, changes: tuple[str, ...], error: type[Exception], message: str
+    small: Small, tmp_path: Path, changes: tuple[str, ...], error: type[Exception], message: str
 ) -> None:
     """It is told by name before step 0, and the next attempt finds no run in its way."""
-    recipe = load_recipe("quickstart", (*SMALL[3:], *changes))
+    recipe = small(*changes)
     with pytest.raises(error, match=message):
         finetune(recipe, out=tmp_path / "run", device="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overwrite_begins_anew(tmp_path: Path) -> None:
+def test_overwrite_begins_anew(small: Small, tmp_path: Path) -> None:
     """The old run's checkpoints are no state to go on from."""
     run = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
     weights = (run.model / "model.safetensors").read_bytes()
@@ -557,7 +282,7 @@ def test_overwrite_begins_anew(tmp_path: Path) -> None:
     assert (run.model / "model.safetensors").read_bytes() != weights
 
 
-def test_overwrite_with_a_fault_keeps_the_old_run(tmp_path: Path) -> None:
+def test_overwrite_with_a_fault_keeps_the_old_run(small: Small, tmp_path: Path) -> None:
     """A typo in the new recipe does not cost the old run."""
     run = finetune(small(), out=tmp_path / "run", device="cpu")
     weights = (run.model / "model.safetensors").read_bytes()
@@ -568,20 +293,22 @@ def test_overwrite_with_a_fault_keeps_the_old_run(tmp_path: Path) -> None:
     assert run.record.status == "finished"
 
 
-def test_missing_device_is_named(tmp_path: Path) -> None:
+def test_missing_device_is_named(small: Small, tmp_path: Path) -> None:
     """Where there is no such device the message says what there is."""
     with pytest.raises(DeviceError, match=r"'cuda:99' is not here; there is .*cpu"):
         finetune(small(), out=tmp_path / "run", device="cuda:99")
 
 
-def test_synchronised_batch_norms_of_one_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_synchronised_batch_norms_of_one_process(
+    small: Small, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """They are ordinary ones, and the log says so."""
     with caplog.at_level("INFO", logger="segzoo"):
         finetune(small("train.sync_batchnorm=true", "train.max_steps=1"), out=tmp_path / "run", device="cpu")
     assert "with one process a batch norm sees the whole batch" in caplog.text
 
 
-def test_resume_announces_another_thread_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resume_announces_another_thread_count(small: Small, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Bits depend on the threads, so a change is told."""
     finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
     state = tmp_path / "run/checkpoints/last.pt"
@@ -593,7 +320,7 @@ def test_resume_announces_another_thread_count(tmp_path: Path, caplog: pytest.Lo
 
 
 @pytest.fixture
-def warm(run: Run, tmp_path: Path) -> Recipe:
+def warm(small: Small, run: Run, tmp_path: Path) -> Recipe:
     """Return a recipe that starts from a run of its own."""
     shutil.copytree(run.folder, tmp_path / "start")
     return small("transfer.strategy=finetune", f"model.weights={tmp_path / 'start'}")
@@ -669,7 +396,7 @@ def test_resume_without_a_checkpoint_misses_the_weights(
 
 
 def test_damaged_checkpoint_is_announced_and_the_previous_one_used(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small: Small, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A flipped bit in last.pt costs an epoch, not the run."""
     run = finetune(small(), out=tmp_path / "run", device="cpu")
@@ -704,28 +431,28 @@ def test_dry_run_fetches_nothing_into_a_folder_that_is_there(
     assert "the data is not there yet" in caplog.text
 
 
-def test_dry_run_refuses_data_that_is_there_and_faulty(tmp_path: Path) -> None:
+def test_dry_run_refuses_data_that_is_there_and_faulty(small: Small, tmp_path: Path) -> None:
     """A mask without its image is a fault, not a folder that is still to come."""
-    recipe = load_recipe("quickstart", (binary_folder(tmp_path / "data"), *SMALL[3:]))
+    recipe = small(binary_folder(tmp_path / "data"))
     (tmp_path / "data/images/0.png").unlink()
     with pytest.raises(DataError, match=r"0\.png: no image in"):
         check_run(resolve_recipe(recipe, default_registry()))
 
 
-def test_dry_run_checks_the_device(tmp_path: Path) -> None:
+def test_dry_run_checks_the_device(small: Small, tmp_path: Path) -> None:
     """A device that is not there is told without training."""
     with pytest.raises(DeviceError, match="'cuda:99' is not here"):
         check_run(resolve_recipe(small(), default_registry()), device="cuda:99")
 
 
-def test_model_file_holds_every_tensor(tmp_path: Path) -> None:
+def test_model_file_holds_every_tensor(small: Small, tmp_path: Path) -> None:
     """A finished model holds every tensor of the network, buffers too."""
     run = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
     model: nn.Module = segzoo.create_model("fast_scnn", num_classes=5)
     assert set(load_file(run.model / "model.safetensors")) == set(model.state_dict())
 
 
-def test_waiting_of_a_stopped_epoch_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_of_a_stopped_epoch_counts(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint inside an epoch holds how long it waited, and the line of the resumed epoch adds up."""
     with monkeypatch.context() as patched:
         patched.setattr(StopRequest, "after_step", lambda self: setattr(self, "signum", signal.SIGTERM))

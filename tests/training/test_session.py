@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from segzoo.errors import Interrupted
 from segzoo.recipe import Recipe, load_recipe
@@ -27,15 +25,6 @@ SMALL = (
 def small(*changes: str) -> Recipe:
     """Return the quickstart recipe at a size of one step."""
     return load_recipe("quickstart", (*SMALL, *changes))
-
-
-@pytest.fixture(autouse=True)
-def _keep_torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize(
