@@ -81,9 +81,7 @@ def prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise UsageFault(
-            f"nothing can be written in the folder {folder} ({error.strerror}); choose another --out"
-        ) from None
+        raise UsageFault(f"nothing can be written in the folder {folder} ({error.strerror}); choose another") from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,7 @@ def export(
     check_target(out, form, overwrite=overwrite)
     if report is not None:
         check_writable(report, overwrite=overwrite)
-        if report.resolve() in (out.resolve(), out.with_name(f"{out.name}.json").resolve()):
+        if os.path.realpath(report) in map(os.path.realpath, (out, out.with_name(f"{out.name}.json"))):
             raise UsageFault(f"--report {report} would replace what is exported; choose another name")
     recipe = None if data is None else load_recipe(data)
     from segzoo.export.model import export_model  # torch starts here
@@ -80,11 +81,16 @@ def _form(format: Format, *, half: bool, quantize: str | None, dynamic: bool) ->
 
 
 def _tell(found: ExportReport, path: Path | None, *, as_json: bool) -> None:
-    if path is not None:
-        write_atomic(path, found.model_dump_json(indent=2) + "\n")
+    """Print what was found, then write it: a disk that is full takes nothing from what is printed."""
     if as_json:
         print_rows([found.model_dump(mode="json")])
-        return
+    else:
+        _print(found)
+    if path is not None:
+        write_atomic(path, found.model_dump_json(indent=2) + "\n")
+
+
+def _print(found: ExportReport) -> None:
     header = ("size", "images", "max difference", "undecided", "labels changed", "mIoU", "exported", "lost")
     print_table(header, [_cells(each) for each in found.comparisons])
     if found.speed is not None:

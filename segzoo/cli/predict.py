@@ -102,10 +102,9 @@ def predict(
                 written=written,
             )
     except Interrupted as error:
-        raise Interrupted(
-            error.signum,
-            f"{error}: {done} of {len(found)} images were labelled; --skip-existing goes on with the others",
-        ) from None
+        # After --overwrite, masks of another model may be among those that are there.
+        advice = "" if overwrite else "; --skip-existing goes on with the others"
+        raise Interrupted(error.signum, f"{error}: {done} of {len(found)} images were labelled{advice}") from None
     if outcome.faults:
         rest = f"; the rest is in {out}" if outcome.masks or outcome.kept else ""
         raise SegzooError(f"{len(outcome.faults)} of {len(found)} images could not be labelled, as said above{rest}")

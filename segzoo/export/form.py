@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from segzoo.errors import UnknownName, UsageFault
+from segzoo.files import prepare_folder
 
 Format = Literal["onnx", "torch-export", "aoti"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -73,7 +74,7 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
     """Make sure that a file may be written.
 
     Raises:
-        UsageFault: If its folder is missing, it is a folder, or it exists and may not be overwritten.
+        UsageFault: If its folder is missing or takes no files, it is a folder, or it exists and may not be overwritten.
     """
     if not path.parent.is_dir():
         raise UsageFault(f"the folder {path.parent} does not exist")
@@ -81,3 +82,4 @@ def check_writable(path: Path, *, overwrite: bool) -> None:
         raise UsageFault(f"{path} is a folder; name a file in it")
     if path.exists() and not overwrite:
         raise UsageFault(f"{path} exists; choose another name, or pass --overwrite")
+    prepare_folder(path.parent)

@@ -138,10 +138,10 @@ def find_model(source: str | Path) -> Path:
         )
     is_run = (path / "run.json").is_file()
     folder = path / "model" if is_run or (path / "model").is_dir() else path
-    for name in (DESCRIPTION, TENSORS):
-        if not (folder / name).is_file():
-            kind = "the run has no weights yet" if is_run else "it is no trained model"
-            raise UsageFault(f"{path}: {kind}: {folder / name} is missing")
+    missing = [folder / name for name in (DESCRIPTION, TENSORS) if not (folder / name).is_file()]
+    if missing:
+        kind = "the run has no weights yet" if is_run and len(missing) == 2 else "it is no trained model"
+        raise UsageFault(f"{path}: {kind}: {missing[0]} is missing")
     return folder
 
 

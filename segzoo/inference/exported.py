@@ -107,7 +107,7 @@ def open_exported(path: Path) -> tuple[Exported, ExportDescription]:
     if not path.is_file():
         raise UsageFault(f"no file is named {str(path)!r}")
     if path.suffix.lower() == ".onnx":
-        found = OnnxNetwork(path, threads=torch.get_num_threads())
+        found = _open_onnx(path)
         description = _read_description(path, found.metadata)
         network: Network = found
     else:
@@ -116,6 +116,15 @@ def open_exported(path: Path) -> tuple[Exported, ExportDescription]:
         network = load_compiled(path) if description.format == "aoti" else load_program(path)
     one_by_one = "batch" not in description.open_dimensions
     return Exported(network, one_by_one=one_by_one, fixed_size=description.fixed_size), description
+
+
+def _open_onnx(path: Path) -> OnnxNetwork:
+    """Open a user's file, which may be anything; an export that is only just made is not at its user's fault."""
+    require_packages("onnxruntime")
+    try:
+        return OnnxNetwork(path, threads=torch.get_num_threads())
+    except SegzooError as error:
+        raise UsageFault(f"{error}; it is damaged, or was never an ONNX file: copy it again, or export anew") from error
 
 
 class OnnxNetwork:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +34,11 @@ def find_images(words: Sequence[str], *, beside: Path) -> dict[Path, Path]:
         for path, name in _named(word, beside):
             found.setdefault(path, name)
     stems = Counter(name.with_suffix("") for name in found.values())
-    names = {path: name.with_suffix("") if stems[name.with_suffix("")] == 1 else name for path, name in found.items()}
+    kept = {name for name in found.values() if stems[name.with_suffix("")] > 1}
+    names = {
+        path: name if name in kept or name.with_suffix("") in kept else name.with_suffix("")
+        for path, name in found.items()
+    }
     owners: dict[Path, Path] = {}
     for path, name in names.items():
         if name in owners:
@@ -49,9 +54,9 @@ def check_targets(targets: Sequence[Path], images: Iterable[Path], *, exist_ok: 
         UsageFault: If a result would take the place of an image, of a folder, or, unless ``exist_ok``, of a file that
             exists; up to 20 of these are named.
     """
-    originals = {image.resolve() for image in images}
+    originals = {_real(image) for image in images}
     for path in targets:
-        if path.resolve() in originals:
+        if _real(path) in originals:
             raise UsageFault(f"{path} is one of the images, and would be replaced by a result; choose another --out")
         if path.is_dir():
             raise UsageFault(f"{path} is a folder, where a result is to be written; choose another --out")
@@ -63,9 +68,11 @@ def check_targets(targets: Sequence[Path], images: Iterable[Path], *, exist_ok: 
 
 
 def _named(word: str, beside: Path) -> list[tuple[Path, Path]]:
+    if not word:
+        raise UsageFault("the name of an image or folder is empty")
     path = Path(word).expanduser()
     if path.is_dir():
-        if path.resolve() == beside.resolve():
+        if _real(path) == _real(beside):
             raise UsageFault(
                 f"--out {beside} is the folder of images itself: masks in it would be images the next time"
             )
@@ -91,4 +98,9 @@ def _is_image(relative: Path, path: Path) -> bool:
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+    return _real(path).is_relative_to(_real(folder))
+
+
+def _real(path: Path) -> Path:
+    """Return where a path leads; unlike ``Path.resolve`` this takes a link to itself for the last one."""
+    return Path(os.path.realpath(path))

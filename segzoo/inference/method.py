@@ -62,12 +62,18 @@ class Method:
     batch_size: int = 4
 
     def __post_init__(self) -> None:
-        if self.window is not None and min(self.window) < 1:
-            raise ValueError(f"a window has at least 1 pixel, got {self.window[0]}x{self.window[1]}")
+        if self.window is not None and not _is_size(self.window):
+            raise ValueError(f"window is height and width in pixels, such as (512, 512), got {self.window!r}")
         if not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap must be at least 0 and below 1, got {self.overlap}")
-        unknown = [name for name in self.augmentations if name not in get_args(Augmentation)]
-        if unknown:
-            raise ValueError(f"augmentations are {', '.join(get_args(Augmentation))} in a tuple, got {unknown[0]!r}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+            raise ValueError(f"overlap must be at least 0 and below 1, got {self.overlap!r}")
+        known = get_args(Augmentation)
+        if not isinstance(self.augmentations, tuple) or not set(self.augmentations) <= set(known):
+            raise ValueError(f"augmentations are {', '.join(known)} in a tuple, got {self.augmentations!r}")
+        if not isinstance(self.crf, bool):
+            raise ValueError(f"crf is True or False, got {self.crf!r}")
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size!r}")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) and side > 0 for side in value)

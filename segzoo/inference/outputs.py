@@ -147,7 +147,8 @@ class Coco:
     def write(self, path: Path) -> None:
         """Write the file."""
         document = {"images": self._images, "annotations": self._annotations, "categories": self._categories}
-        _write(path, (json.dumps(document, ensure_ascii=False) + "\n").encode())
+        # Bytes of a file's name that are no UTF-8 become escapes, of which JSON's readers make the same name.
+        _write(path, (json.dumps(document, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def write_mask_in_parts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -108,18 +108,19 @@ class Predictor:
             labels = _bytes(full.argmax(0)) if chosen.crf else self._labels(logits, image, chosen)
             return labels, full.cpu().numpy()
 
-    def predict(self, images: Sequence[Pixels], method: Method | None = None) -> list[Pixels]:
+    def predict(self, images: Iterable[Pixels], method: Method | None = None) -> list[Pixels]:
         """Return the labels of several images; those that the network sees in one size are scored together.
 
         Raises:
             ValueError: As a call does.
         """
         chosen = method or self.method
-        for image in images:
+        given = list(images)
+        for image in given:
             self._check(image)
         with torch.inference_mode():
-            found = self._logits(images, chosen)
-            return [self._labels(logits, image, chosen) for logits, image in zip(found, images, strict=True)]
+            found = self._logits(given, chosen)
+            return [self._labels(logits, image, chosen) for logits, image in zip(found, given, strict=True)]
 
     def blocks(
         self, read: Callable[[int, int], Pixels], size: tuple[int, int], method: Method

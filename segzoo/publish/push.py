@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
 from segzoo.errors import DownloadError, UsageFault
 from segzoo.files import sha256_bytes
-from segzoo.inference.description import find_model, read_model_description
+from segzoo.inference.description import find_model, is_exported, read_model_description
 from segzoo.plugins import default_registry
 from segzoo.pretrained import DESCRIPTION, HUB, TENSORS, hub_source, read_description
 from segzoo.publish.card import Published, write_card
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CARD = "README.md"
-_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
 def push_model(source: str | Path, target: str, *, license: str | None = None, private: bool = False) -> str:
@@ -60,8 +60,10 @@ def collect_files(source: str | Path, target: str, *, license: str | None) -> di
         UsageFault: As :func:`push_model` does.
     """
     repository = _repository(target)
-    if license is not None and not _LICENSE.fullmatch(license):
+    if license is not None and not _is_spdx(license):
         raise UsageFault(f"a license is an SPDX identifier such as MIT or CC-BY-4.0, got {license!r}")
+    if is_exported(source):
+        raise UsageFault(f"{source} is an exported file; push the run that it was made from")
     folder = find_model(source)
     description = read_model_description(folder, read_description(folder / DESCRIPTION))
     weights = (folder / TENSORS).read_bytes()
@@ -88,6 +90,14 @@ def _repository(target: str) -> str:
     if found.revision is not None:
         raise UsageFault(f"a model is pushed to the main branch; write {HUB}{found.repository}, got {target!r}")
     return found.repository
+
+
+def _is_spdx(license: str) -> bool:
+    try:
+        canonicalize_license_expression(license)
+    except InvalidLicenseExpression:
+        return False
+    return True
 
 
 def _recipe(folder: Path) -> Recipe | None:

@@ -42,7 +42,7 @@ def test_scores_are_not_lost_with_the_disk(
     for folder in ("taken", "taken/in"):
         result = run("evaluate", trained, "--device", "cpu", "--out", folder)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert re.search(rf"nothing can be written in the folder {folder} \(.+\); choose another --out", result.stderr)
+        assert re.search(rf"nothing can be written in the folder {folder} \(.+\); choose another", result.stderr)
 
     def full(path: Path, data: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

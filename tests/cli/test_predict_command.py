@@ -109,6 +109,7 @@ def test_what_does_not_fit_the_model_is_told(
     assert refused(*words, "--window", "16").startswith("--window 16x16 is below the 32 pixels that the model needs")
     assert refused(*words, "--overlap", "0.5").startswith("--overlap 0.5 is that of windows; give --window")
     assert refused("predict", "none", *words[2:]).startswith("none does not exist; give a run directory")
+    assert refused(*words[:2], "", *words[3:]) == "the name of an image or folder is empty"
     assert refused(*words[:2], "none.png", *words[3:]).startswith("there is neither a file nor a folder 'none.png'")
     Path("file").write_text("")
     assert refused("predict", trained, "in", "--out", "file") == "--out file is not a folder"
@@ -132,6 +133,8 @@ def test_signals_leave_nothing_half_written(
     words = ("--out", "masks", "--device", "cpu", "--window", "32", "--batch-size", "1")
     result = run("predict", trained, "in/a.png", "scan.tif", *words)
     assert (result.exit_code, result.stdout) == (128 + signum, "masks/a.png\n")
-    advice = "1 of 2 images were labelled; --skip-existing goes on with the others"
-    assert f"error: stopped by {signum.name}: {advice}" in result.stderr
+    told = f"error: stopped by {signum.name}: 1 of 2 images were labelled"
+    assert f"{told}; --skip-existing goes on with the others\n" in result.stderr
     assert [path.name for path in Path("masks").iterdir()] == ["a.png"]
+    # What is there may be another model's then.
+    assert f"{told}\n" in run("predict", trained, "in/a.png", "scan.tif", *words, "--overwrite").stderr

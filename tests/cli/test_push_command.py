@@ -41,6 +41,8 @@ def test_a_dry_run_sends_nothing(run: Callable[..., Result], trained: str, monke
         (("runs/x", "acme/net"), "a model is pushed to hf-hub:owner/name, got 'acme/net'"),
         (("runs/x", "hf-hub:acme/net"), "runs/x does not exist; give a run directory"),
         (("runs/x", "hf-hub:acme/net", "--license", "my own"), "an SPDX identifier such as MIT or CC-BY-4.0"),
+        (("runs/x", "hf-hub:acme/net", "--license", "FOO"), "an SPDX identifier such as MIT or CC-BY-4.0, got 'FOO'"),
+        (("m.onnx", "hf-hub:acme/net"), "m.onnx is an exported file; push the run that it was made from"),
     ],
 )
 def test_mistakes(refused: Callable[..., str], words: tuple[str, ...], message: str) -> None:

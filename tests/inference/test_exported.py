@@ -115,6 +115,15 @@ def test_damaged_files(tmp_path: Path, about: Callable[..., dict[str, Any]], for
         open_exported(tmp_path / "m.pt2")
 
 
+@pytest.mark.parametrize("content", [b"", b"no model"])
+def test_damaged_onnx(tmp_path: Path, content: bytes) -> None:
+    """What onnxruntime cannot load is the file's fault, and the way out is said."""
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(UsageFault, match=r"onnxruntime cannot load m\.onnx: .*; it is damaged, or was never an ONNX"):
+        open_exported(tmp_path / "m.onnx")
+
+
 def test_quiet(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """What an exporter prints goes to stderr, what it warns of and logs nowhere; afterwards torch logs as before."""
     logger = logging.getLogger("torch.utils.inside")

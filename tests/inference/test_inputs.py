@@ -46,6 +46,22 @@ def test_equal_stems_keep_their_suffix() -> None:
     assert (found["in/a.png"], found["in/a.jpg"], found["in/b.JPG"]) == ("a.png", "a.jpg", "b")
 
 
+def test_names_that_look_like_others_with_their_suffix() -> None:
+    """A file called like the mask of another keeps its suffix too."""
+    for name in ("a.jpg", "a.jpg.png"):
+        (Path("in") / name).write_bytes(b"")
+    found = names("in")
+    assert (found["in/a.png"], found["in/a.jpg"], found["in/a.jpg.png"]) == ("a.png", "a.jpg", "a.jpg.png")
+
+
+def test_links_to_themselves() -> None:
+    """Such a link is an image that cannot be read, or a folder of results that cannot be written, not an end."""
+    Path("in/self.png").symlink_to("self.png")
+    assert "in/self.png" in names("in")
+    assert names("in/self.png", out="in/self.png/x") == {"in/self.png": "self"}
+    check_targets([Path("out/self.png")], [Path("in/self.png")], exist_ok=False)
+
+
 def test_equal_names_are_refused() -> None:
     """Two images of one name from two folders cannot both be written."""
     Path("other").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -149,6 +150,16 @@ def test_a_call_that_was_interrupted_goes_on(predictor: Predictor, folder: Path,
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
     assert {name for name in after if after[name] != before.get(name)} == {"good1.png", "good2.png"}
     assert runs_by_image(json.loads((out / "coco.json").read_text())) == runs_by_image(whole)
+
+
+def test_names_that_are_no_text(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    """Bytes of a name that are no UTF-8 cost no annotations, and are read back as they are."""
+    odd = folder / os.fsdecode(b"good\xff.png")
+    (folder / "good0.png").rename(odd)
+    outcome = label(predictor, odd, tmp_path / "out", "coco")
+    assert outcome.faults == {}
+    (image,) = json.loads((tmp_path / "out" / "coco.json").read_text())["images"]
+    assert image["file_name"] == str(odd)
 
 
 def runs_by_image(coco: dict[str, Any]) -> dict[str, list[Any]]:

@@ -77,6 +77,7 @@ def test_images_of_several_sizes(predictor: Callable[..., Predictor]) -> None:
     """A list is labelled as its members are, in their order, those of one size together."""
     images = [picture(9, 11), picture(9, 11, seed=1), picture(3, 50), picture(1, 1), picture(9, 11, seed=2)]
     made = predictor()
+    assert len(made.predict(iter(images))) == len(images)
     for image, mask in zip(images, made.predict(images, Method(batch_size=2)), strict=True):
         assert mask.shape == image.shape[:2]
         assert np.array_equal(mask, made(image))
