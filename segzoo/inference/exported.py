@@ -201,9 +201,11 @@ def _loaded(load: Callable[[], Network], path: Path) -> Network:
     def run(image: Tensor) -> Tensor:
         try:
             return network(image)
-        except Exception as error:  # a guard of the program is an AssertionError, a package's a RuntimeError
-            shape = "x".join(map(str, image.shape))
-            raise SegzooError(f"torch cannot run {path.name} on {shape}: {first_cause(error)}") from error
+        except Exception as error:  # a package's conditions raise a RuntimeError
+            shape, cause = "x".join(map(str, image.shape)), first_cause(error)
+            # What tracing took for granted, such as sizes that need no padding, is asserted.
+            advice = "; --format onnx has no such limits" if isinstance(error, AssertionError) else ""
+            raise SegzooError(f"torch cannot run {path.name} on {shape}: {cause}{advice}") from error
 
     return run
 
