@@ -80,13 +80,8 @@ def evaluate(
 
 def _recipe(data: str | None, overrides: list[str] | None, run: Path | None) -> Recipe | None:
     """Return the recipe that says what is scored, None for the run's own as it is."""
-    for assignment in overrides or () if run is not None else ():
-        key = assignment.partition("=")[0]
-        if key.partition(".")[0] not in ("data", "eval") and key != "train.seed":
-            raise UsageFault(
-                f"--set {key} has no effect here: a run is scored as it was trained, and data, eval and train.seed "
-                "(which draws splits) alone say on what"
-            )
+    for assignment in overrides or ():
+        _must_act(assignment.partition("=")[0], run)
     if data is not None:
         return load_recipe(data, overrides or ())
     if not overrides:
@@ -94,6 +89,15 @@ def _recipe(data: str | None, overrides: list[str] | None, run: Path | None) -> 
     if run is None:
         raise UsageFault("--set changes keys of a recipe, and there is none; name one with --data")
     return load_recipe(run / "recipe.json", overrides)
+
+
+def _must_act(key: str, run: Path | None) -> None:
+    """Refuse to set what is not looked at: the model is there, and a run brings along how it is scored."""
+    section = key.partition(".")[0]
+    if section in ("data", "eval") or key == "train.seed" or (section == "train" and run is None):
+        return
+    acting = "data, eval and train" if run is None else "data, eval and train.seed, which draws splits,"
+    raise UsageFault(f"--set {key} has no effect here: of a recipe, {acting} alone say how a model is scored")
 
 
 def _tell(found: Scores, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ class _Work:
         """Yield how many images are done each time some are."""
         held: dict[Path, Pixels] = {}
         for path, targets in self._targets.items():
-            with self._reporting([path]):
+            with self._reporting(path):
                 if path in self._kept:
                     if self._coco is not None:
                         self._coco.add(str(path), read_labels(targets.mask))
@@ -169,7 +169,7 @@ class _Work:
         """Label and write what is held."""
         labels = self._label_together(held)
         for path, image in held.items():
-            with self._reporting([path]):
+            with self._reporting(path):
                 self._write(path, image, labels.get(path))
         return len(held)
 
@@ -220,8 +220,8 @@ class _Work:
         self._written(mask)
 
     @contextmanager
-    def _reporting(self, paths: Sequence[Path]) -> Iterator[None]:
-        """Keep what is wrong with images from stopping the others."""
+    def _reporting(self, path: Path) -> Iterator[None]:
+        """Keep what is wrong with an image from stopping the others."""
         try:
             with name_memory(SMALLER):
                 yield
@@ -230,10 +230,8 @@ class _Work:
         except SegzooError as error:
             # A fault of a file names it already.
             told = error.finding.message if isinstance(error, FileFault) else str(error)
-            for path in paths:
-                if self._targets[path].mask not in self.masks:
-                    self.faults[path] = told
-                    logger.warning("%s: %s", printable(str(path)), printable(told))
+            self.faults[path] = told
+            logger.warning("%s: %s", printable(str(path)), printable(told))
 
 
 def _starts_like_tiff(path: Path) -> bool:

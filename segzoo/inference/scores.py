@@ -73,7 +73,7 @@ class UnwrittenError(SegzooError):
     """
 
     def __init__(self, scores: Scores, error: OSError) -> None:
-        super().__init__(f"the model was scored, but not all files of it could be written: {error}")
+        super().__init__(f"the model was scored, but not every file of its scores could be written: {error}")
         self.scores = scores
 
 

@@ -51,7 +51,7 @@ def test_scores_are_not_lost_with_the_disk(
     result = run("evaluate", trained, "--device", "cpu", "--out", "other")
     assert result.exit_code == 1
     assert "frequency_weighted_iou" in result.stdout
-    assert "the model was scored, but not all files of it could be written" in result.stderr
+    assert "the model was scored, but not every file of its scores could be written" in result.stderr
     assert "No space left on device: 'other/val.json'" in result.stderr
 
 
@@ -61,6 +61,9 @@ def test_overrides_without_effect_are_refused(refused: Callable[..., str], train
     assert "--set model.name has no effect" in refused(
         "evaluate", trained, "--data", "quickstart", "--set", "model.name=x"
     )
+    Path("m.onnx").touch()
+    told = refused("evaluate", "m.onnx", "--data", "quickstart", "--set", "model.name=fast_scnn")
+    assert told.startswith("--set model.name has no effect here: of a recipe, data, eval and train alone")
     assert f"Did you mean '{trained}/recipe.json'?" in refused("evaluate", trained, "--data", trained)
 
 
