@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 
@@ -84,3 +85,9 @@ def spec_code(name: str, **fields: object) -> str:
         "class LiteParams(Params):\n    width: int = 8\n\n\n"
         f"SPEC = ModelSpec(params=LiteParams, {values})\n"
     )
+
+
+@pytest.fixture
+def childless() -> None:
+    """End the workers of loaders that former tests left in reference cycles: all children are then the test's own."""
+    gc.collect()

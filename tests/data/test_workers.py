@@ -122,6 +122,7 @@ def test_workers_leave_signals_to_the_training_process() -> None:
     assert came == BATCHES
 
 
+@pytest.mark.usefixtures("childless")
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
 def test_lost_workers_end_the_loading(monkeypatch: pytest.MonkeyPatch, signum: int) -> None:
     """A worker that is killed or hangs raises in time, and no process is left behind."""
