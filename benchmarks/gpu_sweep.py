@@ -97,6 +97,7 @@ def clocks(goal: Goal) -> list[Clocks]:
     from segzoo.bench.modes import prepare
     from segzoo.bench.subject import open_subject
     from segzoo.bench.ways import way_of
+    from segzoo.inference.ways import PLAIN
 
     device = torch.device("cuda")
     torch.backends.cudnn.benchmark = True
@@ -105,7 +106,7 @@ def clocks(goal: Goal) -> list[Clocks]:
     modes: tuple[Mode, ...] = ("eager", "graph")
     for mode in modes:
         with torch.inference_mode():
-            program = prepare(subject.model, image, way_of(mode, "cuda"), device=device, clock=clock)
+            program = prepare(subject.model, image, way_of(mode, "cuda") or PLAIN, device=device, clock=clock)
             theirs = do_bench(program.run, warmup=200, rep=1000, return_mode="median")
             ours = statistics.median(clock.series(program.run, 200)) * 1e3
         found.append(Clocks(goal.model, mode, ours, theirs))

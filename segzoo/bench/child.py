@@ -50,6 +50,9 @@ def measure_model(request: Request, *, clock: Clock | None = None) -> Iterator[R
     clock = clock or clock_for(device)
     subject = open_subject(request.model, seed=request.settings.seed)
     environment = describe_environment(str(device))
+    # First of all, while nothing has heated the device.
+    meter = None if request.settings.quick else open_meter(device)
+    idle = 0.0 if meter is None else idle_watts(meter, clock)
     _add_peaks(environment, request, device, clock)
     shared = {
         "model": subject.name,
@@ -61,7 +64,7 @@ def measure_model(request: Request, *, clock: Clock | None = None) -> Iterator[R
         "environment": environment,
         "environment_key": environment_key(environment),
     }
-    bench = _bench(request, subject, device, clock)
+    bench = Bench(subject, device, clock, request.settings, meter, idle)
     for mode in request.settings.modes:
         for outcome in measure_mode(bench, mode):
             yield _row(shared, mode, outcome)
@@ -94,12 +97,6 @@ def _read_request(content: bytes) -> Request:
         return Request.model_validate_json(content)
     except ValidationError as error:
         raise UsageFault(f"stdin is no request: {explain(error, Request, None)}") from None
-
-
-def _bench(request: Request, subject: Subject, device: torch.device, clock: Clock) -> Bench:
-    meter = None if request.settings.quick else open_meter(device)
-    idle = 0.0 if meter is None else idle_watts(meter, clock)
-    return Bench(subject, device, clock, request.settings, meter, idle)
 
 
 def _add_peaks(environment: dict[str, JsonValue], request: Request, device: torch.device, clock: Clock) -> None:
@@ -148,6 +145,8 @@ def _measured(figures: Figures) -> dict[str, Any]:
     interval = timing.interval
     return {
         "status": "ok",
+        "way": figures.way,
+        "trials": figures.trials,
         "effective_batch": figures.batch,
         "latency_ms": timing.median * 1e3,
         "interval_ms": None if interval is None else (interval[0] * 1e3, interval[1] * 1e3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +14,12 @@ from segzoo.bench.batches import NoRoomError, first_line, largest_that_fits
 from segzoo.bench.clock import Clock
 from segzoo.bench.energy import Meter, joules_per_image
 from segzoo.bench.memory import Peak, read_peak, release, reset_peak
-from segzoo.bench.modes import Program, UnsupportedMode, prepare
+from segzoo.bench.modes import Program, UnsupportedMode, prepare, prepare_fastest
 from segzoo.bench.rows import Kind, Mode, Settings, Status
 from segzoo.bench.subject import Subject
 from segzoo.bench.timing import Take, Timing, sample, warm_up
-from segzoo.bench.ways import Way, way_of
+from segzoo.bench.ways import way_of
+from segzoo.inference.ways import PLAIN, Trial, Way
 
 SERIES_SECONDS, LONGEST_SERIES = 0.1, 20
 """How long and how many calls a series is about: enough to be back to back, short enough to look at the interval."""
@@ -50,17 +52,21 @@ class Figures:
 
     Args:
         batch: Images in a batch.
+        way: How the model was run.
         timing: Seconds of a batch.
-        peak: Memory while the samples were taken.
+        peak: Memory while the samples were taken; that of a graph while it was recorded.
         compile_seconds: Time of the call that compiled, where one did.
         joules: Energy above idle of an image, where it was measured.
+        trials: What came of the ways that were tried, in mode ``best``.
     """
 
     batch: int
+    way: Way
     timing: Timing
     peak: Peak
     compile_seconds: float | None
     joules: float | None
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,10 @@ def measure_mode(bench: Bench, mode: Mode) -> Iterator[Outcome]:
     room: int | None = None
     for batch, kinds in plan(mode, bench.settings.batches):
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        found = end or _attempt(bench, mode, kinds, batch if room is None else min(batch, room))
+        fitting = batch if room is None else min(batch, room)
+        # The window of a meter takes long: one figure for each mode, where a GPU has most to do.
+        metered = bench.meter is not None and batch == max(bench.settings.batches, default=0)
+        found = end or _attempt(bench, _Task(mode, kinds, metered), fitting)
         if isinstance(found, Failure):
             # What does not run this way, or not with one image, does not with more.
             end = found if found.status in ("unsupported", "oom") else None
@@ -117,6 +126,14 @@ def measure_mode(bench: Bench, mode: Mode) -> Iterator[Outcome]:
         for kind, figures in found.items():
             room = figures.batch if figures.batch < batch else room
             yield Outcome(kind, batch, started, figures)
+
+
+class _Task(NamedTuple):
+    """What is measured at a batch size."""
+
+    mode: Mode
+    kinds: Sequence[Kind]
+    metered: bool
 
 
 def _refusal(bench: Bench, mode: Mode) -> Failure | None:
@@ -130,18 +147,15 @@ def _refusal(bench: Bench, mode: Mode) -> Failure | None:
     return None
 
 
-def _attempt(bench: Bench, mode: Mode, kinds: Sequence[Kind], batch: int) -> dict[Kind, Figures] | Failure:
-    way = way_of(mode, bench.device.type)
+def _attempt(bench: Bench, task: _Task, batch: int) -> dict[Kind, Figures] | Failure:
     try:
         with torch.inference_mode():
-            _, found = largest_that_fits(
-                batch, lambda size: _measure(bench, way, kinds, size), lambda: release(bench.device)
-            )
+            _, found = largest_that_fits(batch, lambda size: _measure(bench, task, size), lambda: release(bench.device))
         return found
     except NoRoomError as error:
         return Failure("oom", str(error))
     except UnsupportedMode as error:
-        plain = None if way == Way() else _fault_of_plain_run(bench)
+        plain = None if task.mode == "eager" else _fault_of_plain_run(bench)
         return Failure("crash", plain) if plain else Failure("unsupported", str(error))
     except Exception as error:  # a model may raise anything; the next may be sound
         return Failure("crash", first_line(error))
@@ -154,36 +168,44 @@ def _fault_of_plain_run(bench: Bench) -> str | None:
     image = bench.subject.image(1, bench.settings.size, seed=bench.settings.seed)
     try:
         with torch.inference_mode():
-            prepare(bench.subject.model, image, Way(), device=bench.device, clock=bench.clock)
+            prepare(bench.subject.model, image, PLAIN, device=bench.device, clock=bench.clock)
     except Exception as error:
         return first_line(error)
     return None
 
 
-def _measure(bench: Bench, way: Way, kinds: Sequence[Kind], batch: int) -> dict[Kind, Figures]:
+def _measure(bench: Bench, task: _Task, batch: int) -> dict[Kind, Figures]:
     image = bench.subject.image(batch, bench.settings.size, seed=bench.settings.seed)
-    program = prepare(bench.subject.model, image, way, device=bench.device, clock=bench.clock)
+    program = _program(bench, task.mode, image)
     logits: list[Tensor] = []
     seconds = bench.clock.latency(lambda: logits.append(program.run()))
     bench.subject.check(logits.pop(), image)
     series = max(min(int(SERIES_SECONDS / max(seconds, 1e-9)), LONGEST_SERIES), 1)
-    return {kind: _figures(bench, program, kind, batch, series) for kind in kinds}
+    return {kind: _figures(bench, program, kind, series, task) for kind in task.kinds}
 
 
-def _figures(bench: Bench, program: Program, kind: Kind, batch: int, series: int) -> Figures:
+def _program(bench: Bench, mode: Mode, image: Tensor) -> Program:
+    subject, device, clock = bench.subject, bench.device, bench.clock
+    way = way_of(mode, device.type)
+    if way is not None:
+        return prepare(subject.model, image, way, device=device, clock=clock)
+    return prepare_fastest(
+        subject.model, image, device=device, clock=clock, judged=subject.trained, patience=bench.settings.max_seconds
+    )
+
+
+def _figures(bench: Bench, program: Program, kind: Kind, series: int, task: _Task) -> Figures:
     take = _take(bench.clock, program, kind, series)
     warm_up(take, bench.clock, bench.settings)
-    if not program.captured:
-        # What the choice of algorithms has left in the allocator is not what the model needs.
-        release(bench.device)
-        reset_peak(bench.device)
+    # What the choice of algorithms has left in the allocator is not what the model needs.
+    release(bench.device)
+    reset_peak(bench.device)
     timing = sample(take, bench.clock, bench.settings)
-    peak = read_peak(bench.device)
-    joules = None
-    # The window of a meter takes long: one figure for each mode, where a GPU has most to do.
-    if bench.meter is not None and kind == "throughput" and batch == max(bench.settings.batches):
+    peak = program.peak or read_peak(bench.device)
+    batch, joules = len(program.image), None
+    if bench.meter is not None and task.metered and kind == "throughput":
         joules = joules_per_image(bench.meter, bench.clock, program.run, batch=batch, idle=bench.idle)
-    return Figures(batch, timing, peak, program.compile_seconds, joules)
+    return Figures(batch, program.way, timing, peak, program.compile_seconds, joules, program.trials)
 
 
 def _take(clock: Clock, program: Program, kind: Kind, series: int) -> Take:

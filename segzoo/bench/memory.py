@@ -38,6 +38,8 @@ def release(device: torch.device) -> None:
     if device.type == "cuda":
         # A failed allocation may leave work behind that still holds memory.
         torch.cuda.synchronize(device)
+        # cuBLAS keeps its workspace, which would count into the peaks of a model that uses none.
+        torch._C._cuda_clearCublasWorkspaces()
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from segzoo.bench.batches import first_line, is_out_of_memory
 from segzoo.bench.clock import Clock
-from segzoo.bench.memory import reset_peak
-from segzoo.bench.ways import Way
+from segzoo.bench.memory import Peak, read_peak, release, reset_peak
+from segzoo.inference.fast import choose_way, prepared, rebuilt
+from segzoo.inference.graphs import Recording, Score
+from segzoo.inference.ways import PLAIN, Trial, Way
 
-Forward = Callable[[Tensor], Tensor]
-
-CALLS_BEFORE_CAPTURE = 3
-"""Libraries choose algorithms and take workspaces in the first calls, which no graph can hold."""
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+"""Environment variables that name the folders in which compiled code is kept."""
 
 
 class UnsupportedMode(Exception):  # noqa: N818 - an outcome that has its own status
@@ -31,14 +34,18 @@ class Program:
     Args:
         run: Computes and returns the logits.
         image: The batch.
+        way: How the network is run.
         compile_seconds: How long the first call took where it compiled; else None.
-        captured: Whether the memory of ``run`` was taken when it was captured, not while it runs.
+        peak: The most memory that a recorded graph takes, which is taken when it is recorded; else None.
+        trials: What came of the ways that were tried, where the fastest was looked for.
     """
 
     run: Callable[[], Tensor]
     image: Tensor
-    compile_seconds: float | None
-    captured: bool
+    way: Way
+    compile_seconds: float | None = None
+    peak: Peak | None = None
+    trials: tuple[Trial, ...] = ()
 
 
 def prepare(model: nn.Module, image: Tensor, way: Way, *, device: torch.device, clock: Clock) -> Program:
@@ -54,51 +61,77 @@ def prepare(model: nn.Module, image: Tensor, way: Way, *, device: torch.device, 
     Raises:
         UnsupportedMode: If it does not run this way. That it runs at all is known before.
     """
-    layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    dtype = torch.bfloat16 if way.bf16 else torch.float32
-    network = copy.deepcopy(model).to(device=device, dtype=dtype)
-    if way.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    batch = image.to(device=device, dtype=dtype).contiguous(memory_format=layout)
-    forward: Forward = network
-    seconds = None
+    with _empty_caches():
+        return _prepare(model, image, way, device, clock)
+
+
+def prepare_fastest(
+    model: nn.Module, image: Tensor, *, device: torch.device, clock: Clock, judged: bool, patience: float
+) -> Program:
+    """Return the fastest of the ways to run a network, looked for as ``segzoo.load(run, mode="best")`` does.
+
+    Args:
+        model: As :func:`prepare` takes it.
+        image: A batch on the CPU.
+        device: Where it is to be run.
+        clock: The device's clock.
+        judged: Whether labels have to stay the same, as those of a trained model do.
+        patience: Seconds that a plain pass may take for others to be tried at all.
+    """
+    with _empty_caches():
+        chosen = choose_way(
+            lambda way: _prepare(model, image, way, device, clock),
+            lambda program: program.run(),
+            device=device,
+            judged=judged,
+            patience=patience,
+        )
+        way, seconds, trials = chosen.way, chosen.built.compile_seconds, chosen.trials
+        # Built again, as the memory of the other candidates would count; what was compiled comes from the cache.
+        del chosen
+        release(device)
+        return replace(_prepare(model, image, way, device, clock), compile_seconds=seconds, trials=trials)
+
+
+def _prepare(model: nn.Module, image: Tensor, way: Way, device: torch.device, clock: Clock) -> Program:
+    network = rebuilt(model, way, image).to(device)
+    batch = prepared(image.to(device), way)
+    forward: Score = network
+    seconds: float | None = None
     try:
         if way.compiled:
             forward, seconds = _compile(network, batch, clock)
         else:
             forward(batch)
-        run = _capture(forward, batch) if way.replayed else lambda: forward(batch)
+        if way.replayed:
+            return _record(forward, batch, way, seconds)
     except Exception as error:
-        if is_out_of_memory(error) or way == Way():
+        if is_out_of_memory(error) or way == PLAIN:
             raise
         raise UnsupportedMode(first_line(error)) from error
-    return Program(run, batch, seconds, captured=way.replayed)
+    return Program(lambda: forward(batch), batch, way, seconds)
 
 
-def _compile(network: nn.Module, image: Tensor, clock: Clock) -> tuple[Forward, float]:
+def _compile(network: nn.Module, image: Tensor, clock: Clock) -> tuple[Score, float]:
     # Kernels of other shapes and models would count against the number of recompilations.
     torch.compiler.reset()
-    compiled: Forward = torch.compile(network, dynamic=False)
+    compiled: Score = torch.compile(network, dynamic=False)
     return compiled, clock.latency(lambda: compiled(image))
 
 
-def _capture(forward: Forward, image: Tensor) -> Callable[[], Tensor]:
-    device = image.device
-    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(CALLS_BEFORE_CAPTURE):
-            forward(image)
-    torch.cuda.current_stream(device).wait_stream(side)
-    torch.cuda.synchronize(device)
-    torch.cuda.empty_cache()
-    reset_peak(device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = forward(image)
+def _record(forward: Score, batch: Tensor, way: Way, seconds: float | None) -> Program:
+    def begin() -> None:
+        release(batch.device)
+        reset_peak(batch.device)
 
-    def replay() -> Tensor:
-        graph.replay()
-        return logits
+    recording = Recording(forward, batch, before_capture=begin)
+    return Program(recording.replay, batch, way, seconds, read_peak(batch.device))
 
-    return replay
+
+@contextmanager
+def _empty_caches() -> Iterator[None]:
+    """Let the compiler find nothing that was compiled before: with a cache the second process takes 4 % of the time."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        changed = {name: os.path.join(folder, name.lower()) for name in CACHES}  # noqa: PTH118 - a string for the environment
+        with patch.dict(os.environ, changed):
+            yield

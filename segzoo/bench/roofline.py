@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from segzoo.bench.rows import Row
-from segzoo.bench.ways import Way, way_of
+from segzoo.bench.ways import way_of_row
+from segzoo.inference.ways import Way
 from segzoo.spec import Frozen
 
 Bound = Literal["launch-bound", "memory-bound", "compute-bound"]
@@ -23,7 +24,7 @@ class Peaks(Frozen):
     Args:
         bytes_per_second: Read and written by a large copy.
         flops_fp32: Floating-point operations a second of a large matmul in float32; in TF32 where convolutions are.
-        flops_bf16: The same in bfloat16.
+        flops_bf16: The same in bfloat16, and taken for float16 too.
         launch_seconds: Time of an operation that does next to nothing, one after the other.
     """
 
@@ -78,8 +79,9 @@ def roofline(work: Work, peaks: Peaks, *, way: Way, measured_ms: float) -> Roofl
     """
     if measured_ms <= 0:
         raise ValueError(f"measured_ms must be positive, got {measured_ms}")
-    compute = 2 * work.macs / (peaks.flops_bf16 if way.bf16 else peaks.flops_fp32)
-    memory = work.bytes_moved / (2 if way.bf16 else 1) / peaks.bytes_per_second
+    half = way.precision != "fp32"
+    compute = 2 * work.macs / (peaks.flops_bf16 if half else peaks.flops_fp32)
+    memory = work.bytes_moved / (2 if half else 1) / peaks.bytes_per_second
     launches = 1 if way.replayed else work.operations
     floor = max(compute, memory)
     if launches * peaks.launch_seconds > floor:
@@ -91,8 +93,8 @@ def roofline(work: Work, peaks: Peaks, *, way: Way, measured_ms: float) -> Roofl
 
 def roofline_of(row: Row) -> Roofline | None:
     """Return where a measured row stands below the peaks that its process measured, or None where one is not known."""
-    peaks = _peaks(row.environment.get("state"))
-    if peaks is None or row.latency_ms is None or row.effective_batch is None:
+    peaks, way = _peaks(row.environment.get("state")), way_of_row(row)
+    if peaks is None or way is None or row.latency_ms is None or row.effective_batch is None:
         return None
     if row.gmacs is None or row.bytes_moved is None or row.operations is None:
         return None
@@ -103,7 +105,6 @@ def roofline_of(row: Row) -> Roofline | None:
         bytes_moved=weights + (row.bytes_moved - weights) * row.effective_batch,
         operations=row.operations,
     )
-    way = way_of(row.mode, row.device.partition(":")[0])
     return roofline(work, peaks, way=way, measured_ms=row.latency_ms)
 
 

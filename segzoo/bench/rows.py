@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from segzoo.errors import UsageFault
 from segzoo.files import sync_folder
+from segzoo.inference.ways import Trial, Way
 from segzoo.messages import explain
 from segzoo.spec import Frozen
 
@@ -81,6 +82,8 @@ class Row(Frozen):
         input: Channels, height and width of an image.
         device: The torch device.
         mode: How the model was run.
+        way: The same in full; in mode ``best`` the fastest way that was found. None where nothing was measured.
+        trials: In mode ``best``, what came of every way that was tried.
         kind: ``latency`` is one batch of 1 image, waited for; ``graph`` the same by a replayed CUDA graph;
             ``throughput`` batches back to back.
         batch_size: Images in a batch, as asked for.
@@ -93,7 +96,7 @@ class Row(Frozen):
         converged: Whether the interval became narrow enough before the time was up.
         status: What became of the measurement.
         error: Why there are no figures; None where there are.
-        compile_seconds: How long the first call of a compiled model took, which no sample includes.
+        compile_seconds: How long the first call of a compiled model took, without any cache; no sample includes it.
         memory_allocated: Peak bytes of tensors on the device; None on the CPU.
         memory_reserved: Peak bytes that the device's allocator held; on the CPU, of the process in memory.
         energy_joules_per_image: Above idle; None where it was not measured.
@@ -112,6 +115,8 @@ class Row(Frozen):
     input: tuple[int, int, int]
     device: str
     mode: Mode
+    way: Way | None = None
+    trials: tuple[Trial, ...] = ()
     kind: Kind
     batch_size: Positive
     effective_batch: Positive | None = None

@@ -29,6 +29,7 @@ class Subject:
         num_classes: Channels of its logits.
         in_channels: Channels of its images.
         input: What it expects of an image.
+        trained: Whether its weights are those of a run; else they are random.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Subject:
     num_classes: int
     in_channels: int
     input: InputSpec
+    trained: bool = False
 
     def image(self, batch: int, size: tuple[int, int], *, seed: int) -> Tensor:
         """Return ``(batch, in_channels, *size)`` normally distributed values, the same for the same seed."""
@@ -82,7 +84,7 @@ def _build(name: str, params: dict[str, object], *, seed: int, classes: int, cha
     expected = spec.refined(validate_params(spec, params)).input
     torch.manual_seed(seed)
     model = create_model(entry.id, num_classes=classes, in_channels=channels, weights=run, **params)
-    return Subject(run or entry.id, model.eval(), classes, channels, expected)
+    return Subject(run or entry.id, model.eval(), classes, channels, expected, run is not None)
 
 
 def _model_folder(path: Path) -> Path:

@@ -27,6 +27,7 @@ class Summary:
         model: Full id or run directory.
         device: The torch device.
         mode: How it was run.
+        way: The same in words, where it was found out by trying.
         kind: What was measured.
         batch_size: Images in a batch, as asked for.
         effective_batch: Images in a batch that the memory had room for, the fewest of all processes.
@@ -54,6 +55,7 @@ class Summary:
     model: str
     device: str
     mode: Mode
+    way: str | None
     kind: Kind
     batch_size: int
     effective_batch: int | None
@@ -113,7 +115,7 @@ def cells(summary: Summary) -> dict[str, str]:
     overhead = summary.launch_overhead
     return {
         "model": summary.model,
-        "mode": summary.mode,
+        "mode": summary.mode if summary.way is None else f"{summary.mode} ({summary.way})",
         "kind": summary.kind,
         "batch": batch,
         "parameters": millions(summary.parameters),
@@ -147,6 +149,7 @@ def _summary(rows: list[Row]) -> Summary:
         model=first.model,
         device=first.device,
         mode=first.mode,
+        way=first.way.name if first.trials and first.way is not None else None,
         kind=first.kind,
         batch_size=first.batch_size,
         effective_batch=min((row.effective_batch for row in good if row.effective_batch), default=None),

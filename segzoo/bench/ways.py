@@ -5,50 +5,40 @@ This module needs no torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from segzoo.bench.rows import Mode
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a model is run.
-
-    Args:
-        bf16: Weights and images are bfloat16, not float32.
-        channels_last: Their channels lie side by side in memory.
-        compiled: ``torch.compile`` has fused its operations.
-        replayed: A CUDA graph launches all of them at once.
-    """
-
-    bf16: bool = False
-    channels_last: bool = False
-    compiled: bool = False
-    replayed: bool = False
+from segzoo.bench.rows import Mode, Row
+from segzoo.inference.ways import PLAIN, Way
 
 
-def way_of(mode: Mode, device_type: str) -> Way:
-    """Return what a mode means on a device.
+def way_of(mode: Mode, device_type: str) -> Way | None:
+    """Return what a mode means on a device; None where that is found out by trying, as ``best`` does.
 
-    ``compile`` and ``graph`` keep what ``eager`` computes, so that each shows its own effect. ``best`` is all that
-    helps: not bfloat16 on processors, which mostly emulate it, and a graph only where there are CUDA graphs.
+    ``compile`` and ``graph`` keep what ``eager`` computes, so that each shows its own effect.
 
     Raises:
         ValueError: If the device cannot do it; the message is the reason.
     """
-    cuda = device_type == "cuda"
     match mode:
         case "eager":
-            return Way()
+            return PLAIN
         case "channels_last":
             return Way(channels_last=True)
         case "bf16":
-            return Way(bf16=True, channels_last=True)
+            return Way(precision="bf16", channels_last=True)
         case "compile":
             return Way(compiled=True)
-        case "graph" if cuda:
+        case "graph" if device_type == "cuda":
             return Way(replayed=True)
         case "graph":
             raise ValueError(f"CUDA graphs need a CUDA device, got {device_type}")
         case "best":
-            return Way(bf16=cuda, channels_last=True, compiled=True, replayed=cuda)
+            return None
+
+
+def way_of_row(row: Row) -> Way | None:
+    """Return how a row's model was run; None where that is not known."""
+    if row.way is not None:
+        return row.way
+    try:
+        return way_of(row.mode, row.device.partition(":")[0])
+    except ValueError:
+        return None

@@ -20,7 +20,9 @@ from segzoo.inference.crf import refine
 from segzoo.inference.description import ModelDescription
 from segzoo.inference.fast import fastest, smooth_noise
 from segzoo.inference.method import Method
+from segzoo.inference.ways import PLAIN, Trial, Way
 from segzoo.nn.sliding import Block, score_in_windows, slide
+from segzoo.training.device import send
 from segzoo.training.evaluation import Predictor as Network
 from segzoo.training.evaluation import resize_logits
 
@@ -59,10 +61,16 @@ class Predictor:
         self.method = Method(window=description.window)
         normalise = Normalise(description.mean, description.std).to(device)
         network = Network(model.eval().to(device), normalise, device=device, dtype=None, channels_last=False)
-        self.choice = "eager"
+        self.way: Way = PLAIN
+        self.trials: tuple[Trial, ...] = ()
         self._score: Callable[[Tensor], Tensor] = network.logits
         if mode == "best":
-            self.choice, self._score = fastest(network, self._example())
+            self.way, self._score, self.trials = fastest(network, self._example())
+
+    @property
+    def choice(self) -> str:
+        """How the network is run, in words; :attr:`trials` has what else was tried."""
+        return self.way.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -219,7 +227,7 @@ class Predictor:
 
     def _planes(self, image: Pixels) -> Tensor:
         """Return uint8 ``(C, H, W)`` of ``(H, W, C)``, on the device."""
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self.device)
+        return send(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), self.device)
 
 
 def _bytes(labels: Tensor) -> Pixels:

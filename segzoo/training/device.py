@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from segzoo.errors import DeviceError, SegzooError
 from segzoo.training.launch import Launch
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that a user named; ``auto`` is the first of cuda, mps and cpu that is there.
+    """Return the device that a user named; ``auto`` is the first of cuda, mps and cpu that is available.
+
+    A CUDA device always has an index, which several functions of torch require: ``cuda`` is the process's current one.
 
     Raises:
         DeviceError: If the name is no device, or the device is not there; the message lists those that are.
     """
-    if name == "auto":
-        return torch.device(available_devices()[0])
     try:
-        device = torch.device(name)
+        device = torch.device(available_devices()[0] if name == "auto" else name)
     except RuntimeError:
         raise DeviceError(f"no device is named {name!r}; there is {', '.join(available_devices())}") from None
     full = f"{device.type}:{device.index or 0}"
@@ -29,6 +30,9 @@ def choose_device(name: str) -> torch.device:
         raise DeviceError(f"the device {name!r} is not here; there is {', '.join(available_devices())}")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise DeviceError(f"the device {name!r} is not here; there is {', '.join(available_devices())}")
+    if device.type == "cuda" and device.index is None:
+        # Asking a process that has not used CUDA yet would start it.
+        return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)
     return device
 
 
@@ -41,7 +45,7 @@ def choose_own_device(name: str, launch: Launch) -> torch.device:
     device = choose_device(name)
     if launch.size == 1 or device.type == "cpu":
         return device
-    if device.type != "cuda" or device.index is not None:
+    if name not in ("auto", "cuda") or device.type != "cuda":
         raise DeviceError(f"--device {name!r} is one device for {launch.local_size} processes; choose cuda or cpu")
     if launch.local_size > torch.cuda.device_count():
         raise DeviceError(
@@ -56,6 +60,16 @@ def available_devices() -> list[str]:
     cuda = ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*(cuda if torch.cuda.is_available() else []), *mps, "cpu"]
+
+
+def on_device(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context in which a CUDA device is the current one, as streams, events and graphs expect."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU tensor on a device; the host does not wait for a copy to a GPU, which page-locked memory allows."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def device_name(device: torch.device) -> str:

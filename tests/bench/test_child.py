@@ -14,7 +14,7 @@ import torch
 
 from segzoo.bench import child
 from segzoo.bench.child import measure_model
-from segzoo.bench.roofline import roofline_of
+from segzoo.bench.roofline import Peaks, roofline_of
 from segzoo.bench.rows import OUT_OF_MEMORY, Request, Row, Settings
 from segzoo.errors import DeviceError, UnknownModel
 
@@ -99,6 +99,24 @@ def test_peaks_are_measured_unless_it_is_to_be_quick(monkeypatch: pytest.MonkeyP
     assert quick.environment_key == full.environment_key
     assert roofline_of(quick) is None
     assert roofline_of(full) is not None
+
+
+def test_an_idle_device_is_measured_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its watts are taken before the peaks of large operations heat it, and none are in a quick measurement."""
+    done: list[str] = []
+
+    def measure_peaks(device: object, clock: object, *, side: int, copied: int) -> Peaks:
+        done.append("peaks")
+        return Peaks(bytes_per_second=1, flops_fp32=1, flops_bf16=1, launch_seconds=1)
+
+    monkeypatch.setattr(child, "open_meter", lambda device: object())
+    monkeypatch.setattr(child, "idle_watts", lambda meter, clock: (done.append("idle"), 100.0)[1])
+    monkeypatch.setattr(child, "measure_peaks", measure_peaks)
+    monkeypatch.setattr(child, "measure_mode", lambda bench, mode: [])
+    assert list(measure_model(request(settings=QUICK.model_copy(update={"quick": False})))) == []
+    assert done == ["idle", "peaks"]
+    assert list(measure_model(request())) == []
+    assert done == ["idle", "peaks"]
 
 
 def test_a_model_that_cannot_be_counted_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:

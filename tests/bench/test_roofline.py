@@ -8,7 +8,7 @@ import pytest
 
 from segzoo.bench.roofline import Bound, Peaks, Work, roofline, roofline_of
 from segzoo.bench.rows import Mode, Row
-from segzoo.bench.ways import Way
+from segzoo.inference.ways import Way
 
 PEAKS = Peaks(bytes_per_second=1e12, flops_fp32=1e13, flops_bf16=1e14, launch_seconds=5e-6)
 
@@ -31,9 +31,9 @@ def test_floor_and_bound(work: Work, floor_ms: float, bound: Bound) -> None:
 
 
 def test_half_the_bytes_at_another_rate() -> None:
-    """In bfloat16 values have half the bytes and matmul has its own peak."""
+    """In half precision values have half the bytes and matmul has its own peak."""
     work = Work(macs=10**10, bytes_moved=10**9, operations=1)
-    found = roofline(work, PEAKS, way=Way(bf16=True), measured_ms=1.0)
+    found = roofline(work, PEAKS, way=Way(precision="fp16"), measured_ms=1.0)
     assert found.floor_ms == pytest.approx(0.5)
     assert found.bound == "memory-bound"
 
@@ -82,3 +82,5 @@ def test_what_is_not_known_has_no_floor(make_row: Callable[..., Row]) -> None:
     assert roofline_of(make_row(**COUNTED)) is None
     assert roofline_of(make_row(environment=state, **{**COUNTED, "gmacs": None})) is None
     assert roofline_of(make_row(environment=state, failed=True, **COUNTED)) is None
+    assert roofline_of(make_row(environment=state, mode="best", **COUNTED)) is None
+    assert roofline_of(make_row(environment=state, mode="best", way=Way(), **COUNTED)) is not None

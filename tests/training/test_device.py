@@ -66,7 +66,7 @@ def test_index_beyond_the_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     fake_gpus(monkeypatch, 2)
 
     assert choose_device("cuda:1") == torch.device("cuda:1")
-    assert choose_device("cuda") == torch.device("cuda")
+    assert choose_device("cuda") == torch.device("cuda:0")
     with pytest.raises(DeviceError, match="the device 'cuda:2' is not here; there is cuda, cuda:0, cuda:1, cpu"):
         choose_device("cuda:2")
 
@@ -74,7 +74,7 @@ def test_index_beyond_the_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_auto_takes_the_first_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU before Apple's, either before the CPU."""
     fake_gpus(monkeypatch, 1)
-    assert choose_device("auto").type == "cuda"
+    assert choose_device("auto") == torch.device("cuda:0")
 
     fake_gpus(monkeypatch, 0)
     assert choose_device("auto") == torch.device("cpu")
