@@ -1,6 +1,6 @@
 """segzoo: a model zoo and plugin registry for semantic segmentation.
 
-Importing this package imports no torch; the names that need it load it when they are first used.
+Importing this package imports no torch; a name that needs more than the registry loads it when it is first used.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 import segzoo.distributions  # noqa: F401 - looks at all metadata before pydantic does
 from segzoo.errors import SegzooError
-from segzoo.inference.method import Method
 from segzoo.plugins import get_spec, is_model, list_models, plugins, register
-from segzoo.recipe import Recipe, load_recipe
 from segzoo.registry import ModelInfo
 from segzoo.spec import InputSpec, ModelSpec, Params, Weights
 
@@ -20,7 +18,9 @@ if TYPE_CHECKING:
     from segzoo.build import create_model
     from segzoo.inference.evaluation import evaluate
     from segzoo.inference.loading import load
+    from segzoo.inference.method import Method
     from segzoo.inference.predictor import Predictor
+    from segzoo.recipe import Recipe, load_recipe
     from segzoo.training.finetune import Run, finetune
 
 __all__ = [
@@ -46,19 +46,22 @@ __all__ = [
     "register",
 ]
 
-_NEED_TORCH = {
+_LATE = {
+    "Method": "segzoo.inference.method",
     "Predictor": "segzoo.inference.predictor",
+    "Recipe": "segzoo.recipe",
     "Run": "segzoo.training.finetune",
     "create_model": "segzoo.build",
     "evaluate": "segzoo.inference.evaluation",
     "finetune": "segzoo.training.finetune",
     "load": "segzoo.inference.loading",
+    "load_recipe": "segzoo.recipe",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name in _NEED_TORCH:
-        return getattr(importlib.import_module(_NEED_TORCH[name]), name)
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module 'segzoo' has no attribute {name!r}")
 
 

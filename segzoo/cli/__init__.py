@@ -11,39 +11,73 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from segzoo.cli import (
-    bench,
-    check,
-    data,
-    env,
-    evaluate,
-    export,
-    finetune,
-    lr_find,
-    new_plugin,
-    plugins,
-    predict,
-    push,
-    recipe,
-    runs,
-    show,
-    verify_resume,
-)
-from segzoo.cli import list as list_command
+from segzoo.cli.lazy import MARKUP, LazyGroup
 from segzoo.cli.output import plain
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
 from segzoo.training.launch import TURN_SECONDS, ToldByFirst, follows
 
 
-class Commands(TyperGroup):
+class Commands(LazyGroup):
     """Turns segzoo's errors into one message and an exit code; ``--debug`` may stand anywhere."""
+
+    table: ClassVar = {
+        "list": ("segzoo.cli.list:list_models", "List the models: built-in and from plugins."),
+        "show": (
+            "segzoo.cli.show:show",
+            "Show one model: parameters, weights, input, sources; its encoders; what it costs and sees.",
+        ),
+        "plugins": (
+            "segzoo.cli.plugins:plugins",
+            "List third parties' models with their origin, status and error.",
+        ),
+        "check": (
+            "segzoo.cli.check:check",
+            "Run the contract kit: what every model must keep, from strict parameters to the ONNX export.",
+        ),
+        "new-plugin": (
+            "segzoo.cli.new_plugin:new_plugin",
+            "Write a package that offers a model of yours: spec, network, tests, metadata.",
+        ),
+        "recipe": ("segzoo.cli.recipe:app", "List, show, copy and check recipes."),
+        "data": ("segzoo.cli.data:app", "Look for faults in data, and at what augmentation makes of it."),
+        "finetune": (
+            "segzoo.cli.finetune:finetune",
+            "Train a model as a recipe says, into a run directory with checkpoints and a report.",
+        ),
+        "verify-resume": (
+            "segzoo.cli.verify_resume:verify_resume",
+            "Prove on a recipe that a run which is killed and resumed ends with the same bits.",
+        ),
+        "lr-find": (
+            "segzoo.cli.lr_find:lr_find",
+            "Train with a growing learning rate, draw the loss, and suggest optimizer.lr.",
+        ),
+        "runs": ("segzoo.cli.runs:runs", "Compare the runs in a folder: score, size, speed and time of each."),
+        "bench": ("segzoo.cli.bench:app", "Measure what models cost, compare results, and draw a report."),
+        "evaluate": (
+            "segzoo.cli.evaluate:evaluate",
+            "Score a trained model: every metric with its passport, each class, and the worst images.",
+        ),
+        "predict": (
+            "segzoo.cli.predict:predict",
+            "Label images: a palette PNG of each one's own size, and on request more.",
+        ),
+        "export": (
+            "segzoo.cli.export:export",
+            "Write a trained model to a file that runs without segzoo, and prove on real images that it says the same.",
+        ),
+        "push": (
+            "segzoo.cli.push:push",
+            "Publish a trained model with its description and a model card on the Hugging Face hub.",
+        ),
+        "env": ("segzoo.cli.env:env", "Show versions and hardware, for bug reports."),
+    }
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - typer's
         """Run the command line with ``--debug`` moved to the front, where the group takes it."""
@@ -118,26 +152,9 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None if plain(sys.stdout) or plain(sys.stderr) else "rich",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("list")(list_command.list_models)
-app.command("show")(show.show)
-app.command("plugins")(plugins.plugins)
-app.command("check")(check.check)
-app.command("new-plugin")(new_plugin.new_plugin)
-app.add_typer(recipe.app, name="recipe")
-app.add_typer(data.app, name="data")
-app.command("finetune")(finetune.finetune)
-app.command("verify-resume")(verify_resume.verify_resume)
-app.command("lr-find")(lr_find.lr_find)
-app.command("runs")(runs.runs)
-app.add_typer(bench.app, name="bench")
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("export")(export.export)
-app.command("push")(push.push)
-app.command("env")(env.env)
 
 
 def _print_version(wanted: bool) -> None:

@@ -43,7 +43,7 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one model: parameters, weights, input, sources; its encoders; what it costs and sees."""
+    """Show one model: parameters, weights, input, sources; its encoders; what it costs and sees."""
     registry = default_registry()
     entry = registry.resolve(name)
     _refuse_combinations(encoders=encoders, receptive_field=receptive_field, counts=counts)
