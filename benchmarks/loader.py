@@ -30,9 +30,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from segzoo.data.formats.files import after_scan
 from segzoo.data.loaders import train_loader
+from segzoo.data.opening import open_source
 from segzoo.data.plan import Plan
 from segzoo.data.shapes import draw_scene
-from segzoo.data.source import Sample, Source, open_source
+from segzoo.data.source import Sample, Source
 from segzoo.data.transforms import build_augmentation
 from segzoo.environment import collect
 from segzoo.recipe.data import CamvidData

@@ -23,7 +23,8 @@ from segzoo.data.doctor import Checkup, SplitFacts, examine_source
 from segzoo.data.examine import Watch, unwatched
 from segzoo.data.findings import Finding
 from segzoo.data.guess import guess_section
-from segzoo.data.source import Source, list_source, refuse_empty
+from segzoo.data.opening import list_source
+from segzoo.data.source import Source, refuse_empty
 from segzoo.errors import DataError
 from segzoo.plugins import get_spec
 from segzoo.recipe.schema import CrossEntropy, LossTerm, Recipe

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from segzoo.data.draws import derive_seed
 from segzoo.data.findings import printable
 from segzoo.data.images import visible
-from segzoo.data.source import Pixels, Sample, Source, list_source, refuse_empty
+from segzoo.data.opening import list_source
+from segzoo.data.source import Pixels, Sample, Source, refuse_empty
 from segzoo.data.transforms import build_augmentation
 from segzoo.errors import DataError, did_you_mean
 from segzoo.recipe.data import ClassEntry

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from segzoo.data.classes import SHAPES, classes_of
 from segzoo.data.draws import derive_seed
+from segzoo.data.findings import Finding
 from segzoo.data.source import Pixels, Sample
 from segzoo.errors import RecipeError
 from segzoo.recipe.data import ClassEntry, ShapesData
@@ -102,8 +103,8 @@ class ShapesSource:
         return image, mask
 
 
-def open_shapes(data: ShapesData, *, seed: int, in_channels: int = 3) -> ShapesSource:
-    """Return the scenes of a ``shapes`` section.
+def list_shapes(data: ShapesData, *, seed: int, in_channels: int = 3) -> tuple[ShapesSource, tuple[Finding, ...]]:
+    """Return the scenes of a ``shapes`` section; they have no files that could be missing.
 
     Raises:
         RecipeError: If ``ignore_index`` is the label of a class, or images have neither 1 nor 3 channels.
@@ -111,7 +112,7 @@ def open_shapes(data: ShapesData, *, seed: int, in_channels: int = 3) -> ShapesS
     classes_of(data)
     if in_channels not in (1, 3):
         raise RecipeError(f"model.in_channels {in_channels}: shapes are drawn in colour (3) or in grey (1)")
-    return ShapesSource(data, seed, in_channels)
+    return ShapesSource(data, seed, in_channels), ()
 
 
 def draw_scene(seed: int, *, size: tuple[int, int], num_classes: int, ignore_index: int) -> tuple[Pixels, Pixels]:

@@ -15,9 +15,10 @@ from torch import Tensor
 from segzoo.data.formats.files import after_scan
 from segzoo.data.loaders import EvalBatch, eval_loader
 from segzoo.data.normalise import Normalise
+from segzoo.data.opening import open_source
 from segzoo.data.processes import choose_workers
 from segzoo.data.scan import scan
-from segzoo.data.source import Pixels, Source, open_source
+from segzoo.data.source import Pixels, Source
 from segzoo.data.transforms import resize
 from segzoo.errors import UnknownName, UsageFault
 from segzoo.files import prepare_folder

@@ -23,7 +23,7 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     """
     from segzoo.build import build_from_spec
     from segzoo.data.classes import classes_of
-    from segzoo.data.source import open_source
+    from segzoo.data.opening import open_source
     from segzoo.data.transforms import build_augmentation
     from segzoo.plugins import get_spec
     from segzoo.registry import validate_params

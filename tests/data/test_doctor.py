@@ -15,8 +15,9 @@ from PIL import Image
 
 from segzoo.data.doctor import Checkup, Listed, Spread, examine_source
 from segzoo.data.findings import Finding
+from segzoo.data.opening import list_source, open_source
 from segzoo.data.scan import scan
-from segzoo.data.source import Pixels, list_source, open_source
+from segzoo.data.source import Pixels
 from segzoo.recipe.data import CamvidData, ClassEntry, DataSection, FolderData, ShapesData
 
 CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid"

@@ -17,8 +17,9 @@ from PIL import Image
 from segzoo.data import loaders
 from segzoo.data import workers as worker_module
 from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader, try_first_batch
+from segzoo.data.opening import open_source
 from segzoo.data.plan import Plan
-from segzoo.data.source import Pixels, Sample, Source, open_source
+from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, build_augmentation
 from segzoo.data.workers import Request
 from segzoo.errors import DataError, RecipeError

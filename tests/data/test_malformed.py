@@ -24,8 +24,9 @@ from typer.testing import CliRunner, Result
 
 from segzoo.cli import app
 from segzoo.data.findings import printable
+from segzoo.data.opening import list_source, open_source
 from segzoo.data.scan import scan
-from segzoo.data.source import Pixels, list_source, open_source
+from segzoo.data.source import Pixels
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry, FolderData
 

@@ -14,8 +14,9 @@ from PIL import Image
 from segzoo.data import quick
 from segzoo.data.formats.files import after_scan
 from segzoo.data.images import read_image, read_mask
+from segzoo.data.opening import open_source
 from segzoo.data.quick import quick_image, quick_mask
-from segzoo.data.source import Pixels, open_source
+from segzoo.data.source import Pixels
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry, FolderData, ShapesData
 

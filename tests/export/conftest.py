@@ -26,7 +26,7 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
     import torch
 
     from segzoo.build import build_from_spec
-    from segzoo.data.source import open_source
+    from segzoo.data.opening import open_source
     from segzoo.plugins import get_spec
     from segzoo.recipe import Recipe, recipe_json
     from segzoo.registry import validate_params

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segzoo import load_recipe
-from segzoo.data.source import open_source
+from segzoo.data.opening import open_source
 from segzoo.inference.scores import summarise
 from segzoo.training.evaluation import Details, Evaluation, count_image
 
