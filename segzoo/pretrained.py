@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segzoo.errors import ParamsError, UsageFault, did_you_mean
 from segzoo.messages import explain, show
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec, Sha256, Weights
 
 TENSORS, DESCRIPTION = "model.safetensors", "model.json"

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.build import create_model
+from segzoo.params import validate_params
 from segzoo.plugins import default_registry
 from segzoo.pretrained import DESCRIPTION, read_description
-from segzoo.registry import validate_params
 from segzoo.spec import InputSpec
 
 NUM_CLASSES = 21

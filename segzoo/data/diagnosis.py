@@ -26,9 +26,9 @@ from segzoo.data.guess import guess_section
 from segzoo.data.opening import list_source
 from segzoo.data.source import Source, refuse_empty
 from segzoo.errors import DataError
+from segzoo.params import validate_params
 from segzoo.plugins import get_spec
 from segzoo.recipe.schema import CrossEntropy, LossTerm, Recipe
-from segzoo.registry import validate_params
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,13 +23,13 @@ from segzoo.data.source import Source
 from segzoo.data.transforms import build_augmentation
 from segzoo.errors import DataError, RecipeError
 from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
+from segzoo.params import validate_params
 from segzoo.plugins import get_spec
 from segzoo.pretrained import Identity
 from segzoo.recipe import Recipe
 from segzoo.recipe.consistency import check_class_weights
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
-from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch

@@ -25,8 +25,8 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     from segzoo.data.classes import classes_of
     from segzoo.data.opening import open_source
     from segzoo.data.transforms import build_augmentation
+    from segzoo.params import validate_params
     from segzoo.plugins import get_spec
-    from segzoo.registry import validate_params
     from segzoo.training.device import choose_device
     from segzoo.training.preflight import warn_of_random_features
 

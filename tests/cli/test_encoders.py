@@ -14,8 +14,8 @@ from typer.testing import Result
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.cli.encoders import chooses_encoder
 from segzoo.errors import ParamsError
+from segzoo.params import validate_params
 from segzoo.plugins import get_spec
-from segzoo.registry import validate_params
 
 Run = Callable[..., Result]
 
