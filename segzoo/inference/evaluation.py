@@ -197,7 +197,7 @@ def _averaged(averaged: Callable[[Tensor], Tensor], predictor: Predictor, images
     """Score images by what averages over augmentations, in the predictor's windows if it has any."""
     if not isinstance(images, Tensor):
         raise ValueError("features cannot be augmented")
-    seen = images.to(predictor.device)
+    seen = images.to(predictor.device, non_blocking=True)
     return averaged(seen) if predictor.windows is None else predictor.windows.score(averaged, seen)
 
 
@@ -213,6 +213,7 @@ def _batches(recipe: Recipe, source: Source, record: RunRecord | None, device: t
         image_size=eval_image_size(recipe),
         batch_size=math.ceil(eval_batch_size(recipe) / processes),
         workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu"),
+        pin_memory=device.type == "cuda",
     )
 
 
