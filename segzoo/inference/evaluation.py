@@ -30,7 +30,7 @@ from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
 from segzoo.training.building import build_predictor, configure, loss_of
-from segzoo.training.device import name_memory, set_threads
+from segzoo.training.device import fix_cublas, name_memory, set_threads
 from segzoo.training.evaluation import Predictor, resize_logits
 from segzoo.training.evaluation import evaluate as score_split
 from segzoo.training.parts import eval_batch_size, eval_image_size
@@ -85,6 +85,7 @@ def evaluate(
     threads = set_threads(recipe.train.threads if record is None else record.threads)
     loaded = load_model(source)
     chosen = loaded.choose_device(device)
+    fix_cublas(chosen, deterministic=recipe.train.deterministic)
     _announce(record, chosen, threads)
     opened = open_source(recipe.data, seed=recipe.train.seed, in_channels=loaded.description.in_channels)
     _check_classes(loaded, opened)

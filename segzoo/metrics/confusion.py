@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -24,28 +22,26 @@ def confusion_matrices(predicted: Tensor, target: Tensor, *, num_classes: int, i
         ValueError: If ``target`` holds another label than the classes and ``ignore_index``; on CUDA, where looking for
             one would wait for the device, torch's own assertion fails later.
     """
-    squared = num_classes**2
     # Ignored pixels have a cell of their own behind the matrix, so that none has to be picked out.
-    cells = torch.where(target == ignore_index, squared, target * num_classes + predicted).flatten(1)
-    if cells.is_cuda:
-        counts = _count_on_device(cells, squared + 1)
-    else:
-        # MPS counts on the CPU as well: torch has exact 64-bit sums there whatever its version.
-        counts = torch.stack([torch.bincount(image, minlength=squared + 1) for image in _checked(cells.cpu(), squared)])
-    return counts[:, :squared].unflatten(1, (num_classes, num_classes)).to(cells.device)
+    cells = torch.where(target == ignore_index, num_classes**2, target * num_classes + predicted).flatten(1)
+    counts = _count_on_device(cells, num_classes) if cells.is_cuda else _count_on_cpu(cells, num_classes)
+    return counts[:, :-1].unflatten(1, (num_classes, num_classes))
 
 
-def _count_on_device(cells: Tensor, length: int) -> Tensor:
+def _count_on_device(cells: Tensor, num_classes: int) -> Tensor:
+    """Return how often each image has each cell, ``(N, C * C + 1)``."""
     # torch.bincount would read the smallest and the largest cell on the host.
+    length = num_classes**2 + 1
     counts = cells.new_zeros(len(cells) * length)
     offsets = torch.arange(0, len(counts), length, device=cells.device).unsqueeze(1)
     places = (cells + offsets).flatten()
     return counts.scatter_add_(0, places, places.new_ones(()).expand_as(places)).view(-1, length)
 
 
-def _checked(cells: Tensor, squared: int) -> Tensor:
+def _count_on_cpu(cells: Tensor, num_classes: int) -> Tensor:
+    """Do the same on the CPU, where this is faster; for MPS, too, as torch is sure to have exact 64-bit sums there."""
     highest = int(cells.max()) if cells.numel() else 0
-    if highest > squared:
-        num_classes = math.isqrt(squared)
+    if highest > num_classes**2:
         raise ValueError(f"target must hold labels below {num_classes} or ignore_index, got {highest // num_classes}")
-    return cells
+    rows = [torch.bincount(image, minlength=num_classes**2 + 1) for image in cells.cpu()]
+    return torch.stack(rows).to(cells.device)

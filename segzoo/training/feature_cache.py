@@ -62,7 +62,7 @@ class FeatureSet:
         RecipeError: If there is too little memory or too little space on the disk.
     """
 
-    def __init__(self, like: Features, count: int, folder: Path | None, *, pin_memory: bool) -> None:
+    def __init__(self, like: Features, count: int, folder: Path | None, *, pin_memory: bool = False) -> None:
         images = like.size[0]
         self._form = like.filled([tensor[:1].clone() for tensor in like.tensors])
         self._masks: list[Tensor] = []
