@@ -33,17 +33,21 @@ class CrossEntropy(MeanLoss):
     def sums(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return ``(weighted negative log-likelihood, weight)`` over the pixels that count."""
         valid = self.valid(target)
-        labels = target.where(valid, 0)
-        # Sums of a mask: to pick the pixels that count would have the host wait for the device.
-        weights = valid if self.class_weights is None else self.class_weights[labels] * valid
+        ignored = ~valid
+        labels = target.masked_fill(ignored, 0)
         # Not torch's own function, whose kernel adds up in any order on a GPU.
         log_likelihood = precise(logits).log_softmax(dim=1)
-        own = log_likelihood.gather(1, labels.unsqueeze(1)).squeeze(1)
-        numerator = -(own.where(valid, 0) * weights).sum()
+        own = log_likelihood.gather(1, labels.unsqueeze(1)).squeeze(1).masked_fill(ignored, 0)
+        # Sums over all pixels: to pick those that count would have the host wait for the device.
+        if self.class_weights is None:
+            numerator, weight = -own.sum(), valid.sum().to(own.dtype)
+        else:
+            weights = self.class_weights[labels].masked_fill(ignored, 0)
+            numerator, weight = -(own * weights).sum(), weights.sum().to(own.dtype)
         if self.label_smoothing:
-            spread = -self._mean_over_classes(log_likelihood).where(valid, 0).sum()
+            spread = -self._mean_over_classes(log_likelihood).masked_fill(ignored, 0).sum()
             numerator = (1 - self.label_smoothing) * numerator + self.label_smoothing * spread
-        return torch.stack([numerator, weights.sum().to(numerator.dtype)])
+        return torch.stack([numerator, weight])
 
     def _mean_over_classes(self, log_likelihood: Tensor) -> Tensor:
         """Return the mean over all classes, each times its weight, ``(N, H, W)``."""
