@@ -35,10 +35,10 @@ class Lovasz(MeanLoss):
 def _jaccard_slopes(truth: Tensor, dtype: torch.dtype) -> Tensor:
     """Return by how much each further error raises the Jaccard loss, for truth ``(N, C, P)`` in falling order of error.
 
-    It is the gradient of the Lovász extension with respect to the sorted errors. Let ``I`` and ``U`` be intersection and
-    union once the errors up to a pixel are made. A wrong pixel of the class takes 1 from the intersection, which adds
-    ``1 / U`` to the loss. A wrong pixel of another class adds 1 to the union, which adds ``I / (U - 1) - I / U``. Both
-    counts are whole numbers, and no difference of nearly equal ratios is taken, so float32 is exact enough.
+    It is the gradient of the Lovász extension with respect to the sorted errors. Let ``I`` and ``U`` be intersection
+    and union once the errors up to a pixel are made. A wrong pixel of the class takes 1 from the intersection, which
+    adds ``1 / U`` to the loss. A wrong pixel of another class adds 1 to the union, which adds ``I / (U * (U - 1))``.
+    Both counts are whole numbers, and no difference of nearly equal ratios is taken, so float32 is exact enough.
     """
     hits = truth.cumsum(dim=2, dtype=torch.int64)
     total = hits[..., -1:]

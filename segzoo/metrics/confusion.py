@@ -25,7 +25,7 @@ def confusion_matrices(predicted: Tensor, target: Tensor, *, num_classes: int, i
     # Ignored pixels have a cell of their own behind the matrix, so that none has to be picked out.
     cells = torch.where(target == ignore_index, num_classes**2, target * num_classes + predicted).flatten(1)
     counts = _count_on_device(cells, num_classes) if cells.is_cuda else _count_on_cpu(cells, num_classes)
-    return counts[:, :-1].unflatten(1, (num_classes, num_classes))
+    return counts[:, :-1].reshape(-1, num_classes, num_classes)
 
 
 def _count_on_device(cells: Tensor, num_classes: int) -> Tensor:

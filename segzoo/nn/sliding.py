@@ -178,7 +178,7 @@ def _moved(weights: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     joined = torch.cat(list(weights))
     if device.type == "cuda":
         joined = joined.pin_memory()
-    return joined.to(device, non_blocking=True).split([len(each) for each in weights])
+    return torch.split(joined.to(device, non_blocking=True), [len(each) for each in weights])
 
 
 def _step(windows: Sequence[Span], index: int) -> int:

@@ -87,7 +87,7 @@ def fix_cublas(device: torch.device, *, deterministic: bool) -> str | None:
     if not deterministic or device.type != "cuda":
         return None
     value = os.environ.get(CUBLAS_WORKSPACE)
-    if value is None and torch.cuda.is_initialized():
+    if value is None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         logger.warning(
             "train.deterministic: CUDA has started in this process without %s, so products of matrices may differ from "
             "run to run; set it to %r before the process starts",
@@ -97,7 +97,7 @@ def fix_cublas(device: torch.device, *, deterministic: bool) -> str | None:
         return None
     if value is not None and value not in DETERMINISTIC_WORKSPACES:
         logger.warning(
-            "train.deterministic: with %s=%s products of matrices may differ from run to run; unset it, or set it to %s",
+            "train.deterministic: with %s=%s products of matrices may differ from run to run; unset it or set it to %s",
             CUBLAS_WORKSPACE,
             value,
             " or ".join(DETERMINISTIC_WORKSPACES),

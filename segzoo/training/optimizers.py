@@ -60,8 +60,8 @@ def _groups(model: nn.Module, encoder_scale: float, layer_decay: float | None) -
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Load a saved state, perhaps of another device, and keep the optimizer's kernels as they were built.
 
-    torch would take the kernels from the saved state. On a GPU that means thousands of launches in each step where a run
-    began on the CPU, and counters of steps in the wrong memory.
+    torch would take the kernels from the saved state. A run that began on the CPU would then launch a thousand kernels
+    in each step on a GPU, and keep counters of steps in the wrong memory.
 
     Args:
         optimizer: The optimizer, as :func:`build_optimizer` returned it.

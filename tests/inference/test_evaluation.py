@@ -12,8 +12,8 @@ import torch
 
 import segzoo
 from segzoo import load_recipe
-from segzoo.errors import UnknownName, UsageFault
 from segzoo.data.source import open_source
+from segzoo.errors import UnknownName, UsageFault
 from segzoo.inference import evaluation
 from segzoo.inference.evaluation import evaluate
 from segzoo.training.rundir import RunDirectory

@@ -338,7 +338,6 @@ REFUSED = {
     "histc",
     "put",
     "scatter_reduce",
-    "max_pool2d_with_indices_backward",
     "upsample_bilinear2d_backward",
 }
 """Operations that torch.use_deterministic_algorithms refuses on a GPU; it refuses cumsum over floats as well."""

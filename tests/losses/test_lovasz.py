@@ -74,5 +74,7 @@ def test_absent_classes_count_for_nothing() -> None:
     value = Lovasz(ignore_index=IGNORED)(logits, target)
 
     assert value.item() == pytest.approx(losses[:, :2].mean().item(), rel=1e-6)
-    slope, expected = (torch.autograd.grad(each, logits, retain_graph=True)[0] for each in (value, losses[:, :2].mean()))
+    slope, expected = (
+        torch.autograd.grad(each, logits, retain_graph=True)[0] for each in (value, losses[:, :2].mean())
+    )
     torch.testing.assert_close(slope, expected.to(slope.dtype), rtol=1e-5, atol=1e-8)
