@@ -137,6 +137,7 @@ def eval_loader(
     image_size: tuple[int, int] | None,
     batch_size: int,
     workers: int,
+    pin_memory: bool = False,
     limit: int | None = None,
     process: int = 0,
     processes: int = 1,
@@ -151,6 +152,7 @@ def eval_loader(
         image_size: Height and width of the images; None keeps their own, which must be equal within a batch.
         batch_size: Samples in a batch; the last one may have fewer.
         workers: Processes that load; 0 loads in this one.
+        pin_memory: Whether batches, masks included, lie in page-locked memory, for copies that nothing waits for.
         limit: How many samples to take from the beginning; None takes all.
         process: Which of the processes that share the split this one is, from 0.
         processes: How many there are.
@@ -159,7 +161,7 @@ def eval_loader(
     positions = range(process, len(samples), processes)
     keys = [list(positions[first : first + batch_size]) for first in range(0, len(positions), batch_size)]
     return WorkerLoader(
-        _LoadEvaluation(source, samples, image_size), keys, _eval_batch, workers=workers, pin_memory=False
+        _LoadEvaluation(source, samples, image_size), keys, _eval_batch, workers=workers, pin_memory=pin_memory
     )
 
 

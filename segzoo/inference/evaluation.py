@@ -31,7 +31,7 @@ from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
 from segzoo.training.building import build_predictor, configure, loss_of
-from segzoo.training.device import name_memory, set_threads
+from segzoo.training.device import fix_cublas, name_memory, set_threads
 from segzoo.training.evaluation import Predictor, resize_logits
 from segzoo.training.evaluation import evaluate as score_split
 from segzoo.training.parts import eval_batch_size, eval_image_size
@@ -86,6 +86,7 @@ def evaluate(
     threads = set_threads(recipe.train.threads if record is None else record.threads)
     loaded = load_model(source)
     chosen = loaded.choose_device(device)
+    fix_cublas(chosen, deterministic=recipe.train.deterministic)
     _announce(record, chosen, threads)
     opened = open_source(recipe.data, seed=recipe.train.seed, in_channels=loaded.description.in_channels)
     _check_classes(loaded, opened)
@@ -198,7 +199,7 @@ def _averaged(averaged: Callable[[Tensor], Tensor], predictor: Predictor, images
     """Score images by what averages over augmentations, in the predictor's windows if it has any."""
     if not isinstance(images, Tensor):
         raise ValueError("features cannot be augmented")
-    seen = images.to(predictor.device)
+    seen = images.to(predictor.device, non_blocking=True)
     return averaged(seen) if predictor.windows is None else predictor.windows.score(averaged, seen)
 
 
@@ -214,6 +215,7 @@ def _batches(recipe: Recipe, source: Source, record: RunRecord | None, device: t
         image_size=eval_image_size(recipe),
         batch_size=math.ceil(eval_batch_size(recipe) / processes),
         workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu"),
+        pin_memory=device.type == "cuda",
     )
 
 

@@ -36,6 +36,7 @@ def audit_run(trainer: Trainer) -> AuditRecord | None:
         image_size=eval_image_size(recipe),
         batch_size=eval_batch_size(recipe),
         workers=0,
+        pin_memory=parts.device.type == "cuda",
         limit=PREVIEWS,
     )
     passes = compare_passes(parts.scorer, batches, should_stop=lambda: bool(trainer.stop))

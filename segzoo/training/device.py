@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +12,14 @@ from torch import Tensor
 
 from segzoo.errors import DeviceError, SegzooError
 from segzoo.training.launch import Launch
+
+logger = logging.getLogger(__name__)
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""Environment variable that cuBLAS reads when it starts."""
+
+DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
+"""Its values with which products of matrices are deterministic; the first one is faster and takes 24 MiB."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -75,6 +84,39 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 def device_name(device: torch.device) -> str:
     """Return the product's name of a GPU, else the device's type."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def fix_cublas(device: torch.device, *, deterministic: bool) -> str | None:
+    """Make products of matrices deterministic on CUDA; call this before CUDA starts.
+
+    A value of ``CUBLAS_WORKSPACE_CONFIG`` that the user has set stays.
+
+    Args:
+        device: Where the model runs.
+        deterministic: ``train.deterministic``.
+
+    Returns:
+        The variable's value, or None where it plays no part.
+    """
+    if not deterministic or device.type != "cuda":
+        return None
+    value = os.environ.get(CUBLAS_WORKSPACE)
+    if value is None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        logger.warning(
+            "train.deterministic: CUDA has started in this process without %s, so products of matrices may differ from "
+            "run to run; set it to %r before the process starts",
+            CUBLAS_WORKSPACE,
+            DETERMINISTIC_WORKSPACES[0],
+        )
+        return None
+    if value is not None and value not in DETERMINISTIC_WORKSPACES:
+        logger.warning(
+            "train.deterministic: with %s=%s products of matrices may differ from run to run; unset it or set it to %s",
+            CUBLAS_WORKSPACE,
+            value,
+            " or ".join(DETERMINISTIC_WORKSPACES),
+        )
+    return os.environ.setdefault(CUBLAS_WORKSPACE, DETERMINISTIC_WORKSPACES[0])
 
 
 def lacks_memory(error: BaseException) -> bool:

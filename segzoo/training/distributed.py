@@ -30,8 +30,8 @@ from segzoo.training.launch import Launch, ToldByFirst
 from segzoo.training.signals import STOPPING
 
 PATIENCE = timedelta(hours=2)
-"""How long the processes wait for one of them, which may be fetching data. A lost one is noticed at once: its
-connection breaks."""
+"""How long the processes wait for one of them, which may be fetching data, auditing or drawing. A lost one is noticed
+at once: its connection breaks."""
 
 FAULT, ENDED = "segzoo/fault", "segzoo/ended"
 """Keys of the store that outlives the connections: why a process failed, and that the first one is done."""
@@ -240,6 +240,7 @@ def join_group(launch: Launch, device: torch.device) -> Iterator[World]:
             store=store,
             rank=launch.rank,
             world_size=launch.size,
+            timeout=PATIENCE,
             device_id=device if cuda else None,
         )
         world = World(launch, cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE)), store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segzoo.losses import WeightedSum
-from segzoo.metrics import boundary_f1
+from segzoo.metrics import boundary_f1, class_counts, confusion_matrices
 from segzoo.nn.sliding import score_in_windows
 from segzoo.recipe.schema import OVERLAP
 from segzoo.training.distributed import ALONE, World
@@ -97,16 +98,7 @@ def evaluate(
     Raises:
         Stopped: If ``should_stop`` said so.
     """
-    # Importing it takes seconds, and whoever runs a predictor alone needs none.
-    from torchmetrics.classification import MulticlassConfusionMatrix
-
-    matrix = MulticlassConfusionMatrix(num_classes, ignore_index=ignore_index, validate_args=False).to(device)
-    sums: list[Tensor] | None = None
-    kept: list[Tensor] = []
-    counts: list[Tensor] = []
-    boundary: list[Tensor] = []
-    images = 0
-    precise = torch.float32 if device.type == "mps" else torch.float64
+    tally = _Tally(num_classes, ignore_index, loss, device, keep=keep, detail=detail)
     with torch.inference_mode():
         for batch in batches:
             if should_stop():
@@ -114,38 +106,78 @@ def evaluate(
             if batch is None:
                 continue
             logits = predict(batch.images)
-            for part, masks in _at_mask_resolution(logits, batch.masks):
-                target = masks.to(device).long()
-                labels = part.argmax(dim=1)
-                matrix.update(labels, target)
-                if loss is not None:
-                    added = [part_sums.to(precise) for part_sums in loss.sums(part, target)]
-                    sums = added if sums is None else [total + more for total, more in zip(sums, added, strict=True)]
-                for label, true in zip(labels, target, strict=True) if detail else ():
-                    counts.append(count_image(label, true, num_classes=num_classes, ignore_index=ignore_index))
-                    boundary.append(boundary_f1(label, true, num_classes=num_classes, ignore_index=ignore_index))
-                kept.extend(label.to("cpu", torch.uint8) for label in labels[: max(keep - len(kept), 0)])
-            images += len(batch.masks)
-        found = world.collect((matrix.confmat.cpu(), [part.cpu() for part in sums or ()], images))
-        total = [
-            torch.stack(parts).sum(0).to(device) for parts in zip(*(own for _, own, _ in found if own), strict=True)
-        ]
-        value = float(loss.value(total)) if loss is not None and total else None
-        if value is not None and not torch.isfinite(torch.tensor(value)):
-            value = None
-        counts, boundary = world.interleave(counts), world.interleave(boundary)
-        details = Details(torch.stack(counts), torch.stack(boundary)) if counts else None
+            masks = [mask.to(device, non_blocking=True) for mask in batch.masks]
+            for part, target in _at_mask_resolution(logits, masks):
+                tally.add(part, target.long())
+        return tally.evaluation(world)
+
+
+class _Tally:
+    """What is counted of a split so far, on the device: nothing in ``add`` waits for it, but for the outlines."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int,
+        loss: WeightedSum | None,
+        device: torch.device,
+        *,
+        keep: int,
+        detail: bool,
+    ) -> None:
+        self._labels = {"num_classes": num_classes, "ignore_index": ignore_index}
+        self._loss = loss
+        self._device = device
+        self._precise = torch.float32 if device.type == "mps" else torch.float64
+        self._keep = keep
+        self._detail = detail
+        self._images = 0
+        self._matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        self._sums: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        self._counts: list[Tensor] = []
+        self._boundary: list[Tensor] = []
+
+    def add(self, logits: Tensor, target: Tensor) -> None:
+        """Score logits ``(N, C, H, W)`` against int64 labels ``(N, H, W)``."""
+        labels = logits.argmax(dim=1)
+        matrices = confusion_matrices(labels, target, **self._labels)
+        self._matrix += matrices.sum(0)
+        self._images += len(labels)
+        if self._loss is not None:
+            added = [sums.to(self._precise) for sums in self._loss.sums(logits, target)]
+            before = self._sums or [torch.zeros_like(sums) for sums in added]
+            self._sums = [total + more for total, more in zip(before, added, strict=True)]
+        if self._detail:
+            self._counts.append(class_counts(matrices))
+            pairs = zip(labels, target, strict=True)
+            self._boundary.extend(boundary_f1(label, true, **self._labels) for label, true in pairs)
+        self._kept.extend(label.to(torch.uint8) for label in labels[: max(self._keep - len(self._kept), 0)])
+
+    def evaluation(self, world: World) -> Evaluation:
+        """Return the score of the whole split, of which other processes have other shares."""
+        found = world.collect((self._matrix.cpu(), [part.cpu() for part in self._sums], self._images))
+        counts = [each.clone() for batch in self._counts for each in batch.cpu()]
+        counts, boundary = world.interleave(counts), world.interleave(self._boundary)
         return Evaluation(
             matrix=torch.stack([part for part, _, _ in found]).sum(0),
-            loss=value,
+            loss=self._value([sums for _, sums, _ in found if sums]),
             images=sum(count for _, _, count in found),
-            predictions=tuple(world.interleave(kept)),
-            details=details,
+            predictions=tuple(world.interleave([label.cpu() for label in self._kept])),
+            details=Details(torch.stack(counts), torch.stack(boundary)) if counts else None,
         )
+
+    def _value(self, shares: Sequence[Sequence[Tensor]]) -> float | None:
+        """Return the loss of sums that the processes took; None where it is not finite, or there is none."""
+        if self._loss is None or not shares:
+            return None
+        total = [torch.stack(parts).sum(0).to(self._device) for parts in zip(*shares, strict=True)]
+        value = float(self._loss.value(total))
+        return value if math.isfinite(value) else None
 
 
 def count_image(predicted: Tensor, target: Tensor, *, num_classes: int, ignore_index: int) -> Tensor:
-    """Return the counts of one image, int64 ``(3, C)`` on the CPU: right, true and predicted pixels of each class.
+    """Return the counts of one image, int64 ``(3, C)``: right, true and predicted pixels of each class.
 
     Args:
         predicted: Labels ``(H, W)``.
@@ -153,10 +185,8 @@ def count_image(predicted: Tensor, target: Tensor, *, num_classes: int, ignore_i
         num_classes: Number of classes.
         ignore_index: Label in ``target`` that is not counted.
     """
-    valid = target != ignore_index
-    true, found = target[valid], predicted[valid]
-    columns = (true[true == found], true, found)
-    return torch.stack([torch.bincount(column, minlength=num_classes) for column in columns]).cpu()
+    pair = predicted.unsqueeze(0), target.unsqueeze(0)
+    return class_counts(confusion_matrices(*pair, num_classes=num_classes, ignore_index=ignore_index)).squeeze(0)
 
 
 def _at_mask_resolution(logits: Tensor, masks: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
@@ -269,7 +299,7 @@ class Predictor:
         self.model.eval()
         if self.windows is None or not isinstance(images, Tensor):
             return self.logits(images)
-        return self.windows.score(self.logits, images.to(self.device))
+        return self.windows.score(self.logits, images.to(self.device, non_blocking=True))
 
     def _cut(self) -> Cut:
         if self.cut is None:

@@ -116,17 +116,18 @@ def _train(
 ) -> None:
     """Import torch, meet the other processes and train."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-    from segzoo.training.device import choose_own_device
+    from segzoo.training.device import choose_own_device, fix_cublas
     from segzoo.training.distributed import join
     from segzoo.training.session import train_run
 
     chosen = choose_own_device(device, launch)
+    workspace = fix_cublas(chosen, deterministic=recipe.train.deterministic)
     with (
         join(launch, chosen) as world,
         nullcontext() if launch.first else stop_on_signals(stop),
         _closing(run),
     ):
-        record = _new_record(recipe)
+        record = _new_record(recipe, workspace)
         train_run(recipe, run, record, device=chosen, overwrite=overwrite, stop=stop, world=world)
 
 
@@ -197,7 +198,7 @@ def _abandon(run: RunDirectory, status: Status, error: str | None = None) -> Non
             write_report(run.folder)
 
 
-def _new_record(recipe: Recipe) -> RunRecord:
+def _new_record(recipe: Recipe, cublas_workspace: str | None) -> RunRecord:
     environment = collect()
     return RunRecord(
         started=now(),
@@ -209,6 +210,7 @@ def _new_record(recipe: Recipe) -> RunRecord:
         git=environment["git"],
         plugins=loaded_plugins([recipe.model.name]),
         recipe_sha256=recipe_sha256(recipe),
+        cublas_workspace=cublas_workspace,
     )
 
 

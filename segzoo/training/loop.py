@@ -25,7 +25,7 @@ from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_f
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.events import Events, open_events
 from segzoo.training.freezing import Freezer
-from segzoo.training.optimizers import learning_rates, set_learning_rate
+from segzoo.training.optimizers import learning_rates, restore_optimizer, set_learning_rate
 from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, Pace, show_progress
 from segzoo.training.rundir import RunDirectory
@@ -78,7 +78,7 @@ class Trainer:
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
         self.parts.model.load_state_dict(saved["model"])
-        self.parts.optimizer.load_state_dict(saved["optimizer"])
+        restore_optimizer(self.parts.optimizer, saved["optimizer"])
         self.parts.scaler.load_state_dict(saved["scaler"])
         if self.parts.average is not None:
             self.parts.average.model.load_state_dict(saved["average"])

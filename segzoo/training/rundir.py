@@ -31,7 +31,10 @@ class DataRecord(Frozen):
 
 
 class RunRecord(Frozen):
-    """``run.json``."""
+    """``run.json``.
+
+    ``cublas_workspace`` is ``CUBLAS_WORKSPACE_CONFIG`` of a deterministic run on CUDA.
+    """
 
     schema_version: int = 1
     status: Status = "running"
@@ -45,6 +48,7 @@ class RunRecord(Frozen):
     device: str | None = None
     device_name: str | None = None
     world_size: int = 1
+    cublas_workspace: str | None = None
     versions: dict[str, str | None]
     machine: Machine
     git: GitState | None

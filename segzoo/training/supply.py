@@ -74,6 +74,7 @@ class Supply:
             image_size=eval_image_size(recipe),
             batch_size=batch_size,
             workers=parts.workers,
+            pin_memory=parts.device.type == "cuda",
             process=world.rank,
             processes=world.size,
         )

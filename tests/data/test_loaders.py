@@ -21,7 +21,7 @@ from segzoo.data.opening import open_source
 from segzoo.data.plan import Plan
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, build_augmentation
-from segzoo.data.workers import Request
+from segzoo.data.workers import Request, WorkerLoader
 from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import ClassEntry, FolderData, ShapesData
 from segzoo.recipe.schema import AugmentEntry
@@ -249,6 +249,20 @@ def test_evaluation_takes_each_sample_once(workers: int) -> None:
     first = eval_loader(source, "val", image_size=None, batch_size=3, workers=workers, limit=4)
     assert [len(batch.names) for batch in first] == [3, 1]
     assert sum(len(batch.masks) for batch in batches) == 7
+
+
+@pytest.mark.parametrize("pin_memory", [False, True])
+def test_evaluation_can_be_pinned(pin_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is scored lies in page-locked memory where that is asked for: copies to a GPU wait for no other."""
+    asked: list[bool] = []
+
+    def loader(*args: Any, **settings: Any) -> WorkerLoader[EvalBatch]:
+        asked.append(settings["pin_memory"])
+        return WorkerLoader(*args, **settings | {"pin_memory": False})
+
+    monkeypatch.setattr(loaders, "WorkerLoader", loader)
+    list(eval_loader(make_source(), "val", image_size=None, batch_size=4, workers=0, pin_memory=pin_memory))
+    assert asked == [pin_memory]
 
 
 @pytest.mark.parametrize("count", [1, 7])

@@ -14,6 +14,7 @@ from segzoo.training.device import (
     choose_device,
     choose_own_device,
     device_name,
+    fix_cublas,
     name_memory,
     set_threads,
 )
@@ -164,3 +165,58 @@ def test_other_errors_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         run()
+
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@pytest.fixture
+def no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the variable unset, and put it back afterwards."""
+    monkeypatch.setenv(CUBLAS, "")
+    monkeypatch.delenv(CUBLAS)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("no_workspace")
+def test_cublas_is_made_deterministic(caplog: pytest.LogCaptureFixture) -> None:
+    """A deterministic recipe sets the variable before CUDA starts; a second run in the process finds it."""
+    assert fix_cublas(torch.device("cuda", 0), deterministic=True) == ":4096:8"
+    assert os.environ[CUBLAS] == ":4096:8"
+    assert fix_cublas(torch.device("cuda", 0), deterministic=True) == ":4096:8"
+    assert not caplog.messages
+
+
+@pytest.mark.usefixtures("no_workspace")
+@pytest.mark.parametrize(("device", "deterministic"), [("cuda", False), ("cpu", True), ("mps", True)])
+def test_cublas_is_left_alone(device: str, deterministic: bool) -> None:
+    """Other recipes and other devices have nothing to set."""
+    assert fix_cublas(torch.device(device), deterministic=deterministic) is None
+    assert CUBLAS not in os.environ
+
+
+@pytest.mark.usefixtures("no_workspace")
+@pytest.mark.parametrize(("value", "warned"), [(":16:8", False), (":8:8", True), ("", True)])
+def test_own_workspace_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str, warned: bool
+) -> None:
+    """What the user has set is used and returned; a value that is not deterministic is warned of."""
+    monkeypatch.setenv(CUBLAS, value)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+
+    assert fix_cublas(torch.device("cuda"), deterministic=True) == value == os.environ[CUBLAS]
+
+    assert [f"with {CUBLAS}={value} products" in message for message in caplog.messages] == [True] * warned
+
+
+@pytest.mark.usefixtures("no_workspace")
+def test_cublas_that_runs_is_warned_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Once CUDA has started the variable may come too late: nothing is set or recorded, and the log says so."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+
+    assert fix_cublas(torch.device("cuda"), deterministic=True) is None
+
+    assert CUBLAS not in os.environ
+    assert len(caplog.messages) == 1
+    assert f"CUDA has started in this process without {CUBLAS}" in caplog.messages[0]
+    assert "set it to ':4096:8' before the process starts" in caplog.messages[0]

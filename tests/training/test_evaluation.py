@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segzoo.data.loaders import EvalBatch
 from segzoo.data.normalise import Normalise
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
-from segzoo.metrics import boundary_f1, class_counts
-from segzoo.training.evaluation import Evaluation, Predictor, Stopped, evaluate, resize_logits
+from segzoo.metrics import boundary_f1, class_counts, confusion
+from segzoo.training.evaluation import Evaluation, Predictor, Stopped, Windows, count_image, evaluate, resize_logits
 
 CLASSES = 3
 IGNORED = 255
@@ -263,3 +265,88 @@ def test_details_of_each_image() -> None:
     expected = boundary_f1(label, batches[0].masks[1], num_classes=CLASSES, ignore_index=IGNORED)
     torch.testing.assert_close(found.details.boundary[1], expected, equal_nan=True)
     assert score(batches).details is None
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations that have the host wait for a GPU, and copies, between the batches of an evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func._overloadpacket.__name__
+        booleans = name == "index" and any(index is not None and index.dtype == torch.bool for index in args[1])
+        if booleans or name in {"_local_scalar_dense", "nonzero", "masked_select", "equal"}:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("sizes", [SIZES, [(16, 12)] * 5], ids=["unlike", "alike"])
+def test_nothing_waits_between_batches(sizes: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting, the loss and kept predictions stay on the device until the split is through."""
+    # The way of a GPU, whose counts read nothing on the host.
+    monkeypatch.setattr(confusion, "_count_on_cpu", confusion._count_on_device)
+    waits = Waits()
+
+    def watched() -> Iterator[EvalBatch]:
+        with waits:
+            yield from split(sizes)
+
+    terms = [(1.0, CrossEntropy(ignore_index=IGNORED)), (0.5, Dice(ignore_index=IGNORED))]
+    found = evaluate(
+        predict,
+        watched(),
+        num_classes=CLASSES,
+        ignore_index=IGNORED,
+        loss=WeightedSum(terms),
+        device=CPU,
+        keep=3,
+    )
+
+    assert found.matrix.tolist() == slow(split(sizes))[0]
+    assert not waits.found
+
+
+def test_counting_one_image() -> None:
+    """The counts of an image are right, true and predicted pixels of each class, without the ignored ones."""
+    target = torch.tensor([[0, 0, 1, IGNORED], [2, 2, 2, IGNORED]])
+    predicted = torch.tensor([[0, 1, 1, 2], [2, 2, 0, 0]])
+
+    counts = count_image(predicted, target, num_classes=4, ignore_index=IGNORED)
+
+    assert counts.tolist() == [[1, 1, 2, 0], [2, 1, 3, 0], [2, 2, 2, 0]]
+
+
+def test_images_and_masks_are_copied_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole images, images seen in windows, and masks are copied to the device with non_blocking."""
+    copies: list[bool] = []
+    real = Tensor.to
+
+    def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self.dtype == torch.uint8 and args[:1] == (CPU,):
+            copies.append(kwargs.get("non_blocking", False))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Tensor, "to", to)
+    whole = predictor(nn.Conv2d(3, CLASSES, 1))
+    for scorer in (whole, Predictor(**{**vars_of(whole), "windows": Windows((4, 4), 2)})):
+        copies.clear()
+        evaluate(
+            scorer,
+            split([(8, 8)] * 2),
+            num_classes=CLASSES,
+            ignore_index=IGNORED,
+            loss=None,
+            device=CPU,
+        )
+        assert len(copies) >= 3
+        assert all(copies)
+
+
+def vars_of(given: Predictor) -> dict[str, Any]:
+    """Return the arguments of a predictor."""
+    names = ("model", "normalise", "device", "dtype", "cut", "windows")
+    return {**{name: getattr(given, name) for name in names}, "channels_last": False}

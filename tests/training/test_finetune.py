@@ -28,7 +28,7 @@ from segzoo.errors import (
 )
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
-from segzoo.training import building, session
+from segzoo.training import building, device, distributed, session
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
@@ -468,3 +468,23 @@ def test_waiting_of_a_stopped_epoch_counts(small: Small, tmp_path: Path, monkeyp
 
     assert row["data_wait"] == 0.75
     assert row["seconds"] > 4e6
+
+
+def test_cublas_is_set_before_processes_meet_and_recorded(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meeting starts CUDA, which reads the setting once; run.json has what it was."""
+    order: list[object] = []
+    join = distributed.join
+
+    def fix(chosen: torch.device, *, deterministic: bool) -> str:
+        order.append((chosen.type, deterministic))
+        return ":16:8"
+
+    monkeypatch.setattr(device, "fix_cublas", fix)
+    monkeypatch.setattr(distributed, "join", lambda *given: (order.append("join"), join(*given))[1])
+    run = finetune(small("train.deterministic=true", "train.epochs=1"), out=tmp_path / "run", device="cpu")
+
+    assert order == [("cpu", True), "join"]
+    assert run.record is not None
+    assert run.record.cublas_workspace == ":16:8"
