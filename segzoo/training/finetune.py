@@ -116,13 +116,14 @@ def _train(
 ) -> None:
     """Import torch, meet the other processes and train."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-    from segzoo.training.device import choose_own_device, fix_cublas
+    from segzoo.training.device import choose_own_device, fix_cublas, on_device
     from segzoo.training.distributed import join
     from segzoo.training.session import train_run
 
     chosen = choose_own_device(device, launch)
     workspace = fix_cublas(chosen, deterministic=recipe.train.deterministic)
     with (
+        on_device(chosen),
         join(launch, chosen) as world,
         nullcontext() if launch.first else stop_on_signals(stop),
         _closing(run),
