@@ -32,8 +32,8 @@ from segzoo.data.loaders import Batch, train_loader
 from segzoo.environment import collect
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
+from segzoo.runtime.device import choose_device
 from segzoo.training.building import build_parts
-from segzoo.training.device import choose_device
 from segzoo.training.finetune import finetune
 from segzoo.training.step import TrainStep
 

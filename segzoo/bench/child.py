@@ -28,7 +28,7 @@ from segzoo.bench.subject import Subject, open_subject
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.messages import explain
 from segzoo.plugins import stdout_to_stderr
-from segzoo.training.device import choose_device
+from segzoo.runtime.device import choose_device
 
 logger = logging.getLogger(__name__)
 

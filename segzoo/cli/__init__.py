@@ -20,7 +20,7 @@ from segzoo.cli.lazy import MARKUP, LazyGroup
 from segzoo.cli.output import plain
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
-from segzoo.training.launch import TURN_SECONDS, ToldByFirst, follows
+from segzoo.runtime.launch import TURN_SECONDS, ToldByFirst, follows
 
 
 class Commands(LazyGroup):

@@ -195,7 +195,7 @@ def _must_be_results(path: Path) -> None:
 
 def _interruptible(sweep: Callable[[], list[Row]], path: Path) -> list[Row]:
     """Run a sweep that SIGINT and SIGTERM end by name, its process with it."""
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     try:
         with stop_on_signals(StopRequest()):

@@ -63,7 +63,7 @@ def evaluate(
     # torch starts here, when nothing is left that could be told without it.
     from segzoo.inference.evaluation import evaluate as evaluate_model
     from segzoo.inference.scores import UnwrittenError
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     try:
         with stop_on_signals(StopRequest()), counting("scored") as watch:

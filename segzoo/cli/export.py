@@ -53,7 +53,7 @@ def export(
             raise UsageFault(f"--report {report} would replace what is exported; choose another name")
     recipe = None if data is None else load_recipe(data)
     from segzoo.export.model import export_model  # torch starts here
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     try:
         with stop_on_signals(StopRequest()):

@@ -10,8 +10,8 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from segzoo.data.memory import available_memory
 from segzoo.data.source import Pixels
+from segzoo.runtime.memory import available_memory
 
 SHARE = 0.25
 """Part of the memory available at the start that a cache may take."""

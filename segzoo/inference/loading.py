@@ -16,8 +16,8 @@ from segzoo.inference.predictor import Mode, Predictor
 from segzoo.params import validate_params
 from segzoo.plugins import default_registry
 from segzoo.pretrained import DESCRIPTION, Identity, RunSource, check_description, read_description
+from segzoo.runtime.device import choose_device
 from segzoo.spec import ModelSpec
-from segzoo.training.device import choose_device
 from segzoo.weights import load_source
 
 

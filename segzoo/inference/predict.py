@@ -31,7 +31,7 @@ from segzoo.inference.outputs import (
     write_probabilities,
 )
 from segzoo.inference.predictor import Predictor
-from segzoo.training.device import name_memory
+from segzoo.runtime.device import name_memory
 
 logger = logging.getLogger(__name__)
 

@@ -30,10 +30,10 @@ from segzoo.recipe import Recipe
 from segzoo.recipe.consistency import check_class_weights
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
+from segzoo.runtime.distributed import ALONE, World
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
-from segzoo.training.distributed import ALONE, World
 from segzoo.training.evaluation import Predictor, Windows
 from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
 from segzoo.training.optimizers import build_optimizer

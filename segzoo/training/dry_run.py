@@ -27,7 +27,7 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     from segzoo.data.transforms import build_augmentation
     from segzoo.params import validate_params
     from segzoo.plugins import get_spec
-    from segzoo.training.device import choose_device
+    from segzoo.runtime.device import choose_device
     from segzoo.training.preflight import warn_of_random_features
 
     choose_device(device)

@@ -15,7 +15,7 @@ from segzoo.losses import WeightedSum
 from segzoo.metrics import boundary_f1, class_counts, confusion_matrices
 from segzoo.nn.sliding import score_in_windows
 from segzoo.recipe.schema import OVERLAP
-from segzoo.training.distributed import ALONE, World
+from segzoo.runtime.distributed import ALONE, World
 from segzoo.transfer import Cut, Features
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader
-from segzoo.data.memory import available_memory
 from segzoo.data.plan import InOrder
 from segzoo.errors import DataError, RecipeError
+from segzoo.runtime.memory import available_memory
 from segzoo.training.evaluation import Stopped
 from segzoo.training.parts import Parts
 from segzoo.transfer import Features

@@ -16,12 +16,12 @@ from segzoo.errors import Interrupted, RecipeError, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
 from segzoo.recipe.consistency import FEATURE_STRATEGIES
+from segzoo.runtime.launch import Launch, read_launch
+from segzoo.runtime.signals import StopRequest, stop_on_signals
 from segzoo.training.claim import open_run
 from segzoo.training.disk import explain_write
-from segzoo.training.launch import Launch, read_launch
 from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
 from segzoo.training.same_run import is_complete
-from segzoo.training.signals import StopRequest, stop_on_signals
 from segzoo.training.verify import KILL, KilledAtStep
 
 logger = logging.getLogger(__name__)
@@ -116,8 +116,8 @@ def _train(
 ) -> None:
     """Import torch, meet the other processes and train."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-    from segzoo.training.device import choose_own_device, fix_cublas, on_device
-    from segzoo.training.distributed import join
+    from segzoo.runtime.device import choose_own_device, fix_cublas, on_device
+    from segzoo.runtime.distributed import join
     from segzoo.training.session import train_run
 
     chosen = choose_own_device(device, launch)

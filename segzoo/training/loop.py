@@ -19,8 +19,9 @@ import torch
 from segzoo.data.draws import derive_seed
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
+from segzoo.runtime.distributed import ALONE, World
+from segzoo.runtime.signals import StopRequest
 from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
-from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.events import Events, open_events
@@ -30,7 +31,6 @@ from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, Pace, show_progress
 from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
-from segzoo.training.signals import StopRequest
 from segzoo.training.state import State
 from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled

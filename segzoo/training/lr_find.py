@@ -14,10 +14,10 @@ from segzoo.data.draws import derive_seed
 from segzoo.data.loaders import train_loader
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
+from segzoo.runtime.device import choose_device, fix_cublas, set_threads
+from segzoo.runtime.launch import refuse_launcher
 from segzoo.training.building import build_parts
-from segzoo.training.device import choose_device, fix_cublas, set_threads
 from segzoo.training.freezing import Freezer
-from segzoo.training.launch import refuse_launcher
 from segzoo.training.optimizers import set_learning_rate
 from segzoo.training.shortage import shortage_told
 from segzoo.training.step import TrainStep

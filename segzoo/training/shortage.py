@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from segzoo.data.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
-from segzoo.training.device import lacks_memory
+from segzoo.runtime.device import lacks_memory
 
 
 @contextmanager

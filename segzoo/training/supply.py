@@ -9,7 +9,7 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 
 from segzoo.data.loaders import eval_loader, train_loader
-from segzoo.training.distributed import World
+from segzoo.runtime.distributed import World
 from segzoo.training.evaluation import Scorable
 from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.parts import Parts, eval_batch_size, eval_image_size

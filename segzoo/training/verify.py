@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.recipe import Recipe, recipe_json
-from segzoo.training.launch import refuse_launcher
-from segzoo.training.signals import StopRequest
+from segzoo.runtime.launch import refuse_launcher
+from segzoo.runtime.signals import StopRequest
 
 KILL = "SEGZOO_VERIFY_KILL_AT_STEP"
 """Set in the process that is to be killed."""

@@ -35,7 +35,7 @@ import torchmetrics.classification  # noqa: F401
 import segzoo.training.session
 from segzoo.cli import main
 from segzoo.errors import DataError
-from segzoo.training.distributed import World
+from segzoo.runtime.distributed import World
 from segzoo.training.loop import Trainer
 
 TIMEOUT_S = 60

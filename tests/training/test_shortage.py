@@ -8,7 +8,7 @@ import torch
 from segzoo.data.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
-from segzoo.training.device import lacks_memory
+from segzoo.runtime.device import lacks_memory
 from segzoo.training.shortage import explain_shortage, shortage_told
 
 

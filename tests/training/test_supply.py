@@ -11,9 +11,9 @@ import torch
 
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, resolve_recipe
+from segzoo.runtime.distributed import ALONE
 from segzoo.training import supply
 from segzoo.training.building import build_parts
-from segzoo.training.distributed import ALONE
 from segzoo.training.supply import Supply
 
 

@@ -26,8 +26,8 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from segzoo.errors import Interrupted, SegzooError, TrainingError
-from segzoo.training.launch import Launch, ToldByFirst
-from segzoo.training.signals import STOPPING
+from segzoo.runtime.launch import Launch, ToldByFirst
+from segzoo.runtime.signals import STOPPING
 
 PATIENCE = timedelta(hours=2)
 """How long the processes wait for one of them, which may be fetching data, auditing or drawing. A lost one is noticed

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from segzoo.errors import Interrupted
-from segzoo.training.signals import StopRequest, stop_on_signals
+from segzoo.runtime.signals import StopRequest, stop_on_signals
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 each_signal = pytest.mark.parametrize("signum", CODES)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segzoo.errors import DeviceError, SegzooError
-from segzoo.training.launch import Launch
+from segzoo.runtime.launch import Launch
 
 logger = logging.getLogger(__name__)
 

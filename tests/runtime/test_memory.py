@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.data.memory import available_memory
+from segzoo.runtime.memory import available_memory
 
 MIB = 2**20
 UNLIMITED = "9223372036854771712"

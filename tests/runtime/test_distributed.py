@@ -20,11 +20,11 @@ from PIL import Image
 from segzoo.data.plan import Plan
 from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
-from segzoo.training import distributed
+from segzoo.runtime import distributed
+from segzoo.runtime.distributed import ALONE, PATIENCE, ProcessLost, World, join_group
+from segzoo.runtime.launch import Launch
 from segzoo.training.checkpoint import BEST, LAST, read_checkpoint
-from segzoo.training.distributed import ALONE, PATIENCE, ProcessLost, World, join_group
 from segzoo.training.finetune import finetune
-from segzoo.training.launch import Launch
 from segzoo.training.verify import UNTIMED
 
 SCRIPT = Path(__file__).with_name("launched_run.py")

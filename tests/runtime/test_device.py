@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segzoo.errors import DeviceError, SegzooError
-from segzoo.training.device import (
+from segzoo.runtime.device import (
     available_devices,
     choose_device,
     choose_own_device,
@@ -18,7 +18,7 @@ from segzoo.training.device import (
     name_memory,
     set_threads,
 )
-from segzoo.training.launch import Launch
+from segzoo.runtime.launch import Launch
 
 
 @pytest.fixture

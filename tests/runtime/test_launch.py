@@ -12,7 +12,7 @@ import pytest
 
 from segzoo.errors import UsageFault
 from segzoo.recipe import load_recipe
-from segzoo.training.launch import VARIABLES, Launch, follows, read_launch, refuse_launcher
+from segzoo.runtime.launch import VARIABLES, Launch, follows, read_launch, refuse_launcher
 from segzoo.training.lr_find import find_learning_rate
 from segzoo.training.verify import verify_resume
 
@@ -64,6 +64,6 @@ def test_some_commands_run_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_nothing_here_needs_torch() -> None:
     """Every command may ask whether it was launched."""
-    code = "import sys, json, segzoo.training.launch; print(json.dumps('torch' in sys.modules))"
+    code = "import sys, json, segzoo.runtime.launch; print(json.dumps('torch' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert json.loads(done.stdout) is False
