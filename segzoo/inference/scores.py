@@ -17,8 +17,8 @@ from segzoo.files import write_atomic
 from segzoo.inference.method import Augmentation
 from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pixel_accuracy
 from segzoo.recipe import Recipe
+from segzoo.runs.figures import draw_confusion, draw_samples
 from segzoo.training.evaluation import Details, Evaluation
-from segzoo.training.figures import draw_confusion, draw_samples
 from segzoo.training.parts import eval_image_size
 from segzoo.training.scores import describe_scores, finite
 

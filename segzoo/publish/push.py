@@ -17,7 +17,7 @@ from segzoo.plugins import default_registry
 from segzoo.pretrained import DESCRIPTION, HUB, TENSORS, hub_source, read_description
 from segzoo.publish.card import Published, write_card
 from segzoo.recipe import Recipe, load_recipe
-from segzoo.training.rundir import RunDirectory
+from segzoo.runs.rundir import RunDirectory
 from segzoo.weights.hub import endpoint
 from segzoo.weights.patience import run_while_it_advances
 

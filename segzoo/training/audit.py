@@ -10,11 +10,11 @@ from torch import Tensor
 
 from segzoo.data.loaders import EvalBatch, eval_loader
 from segzoo.errors import TrainingError
+from segzoo.runs.records import AuditRecord, PassesRecord
 from segzoo.training.epoch import PREVIEWS
 from segzoo.training.evaluation import Stopped
 from segzoo.training.loop import Trainer
 from segzoo.training.parts import eval_batch_size, eval_image_size
-from segzoo.training.records import AuditRecord, PassesRecord
 
 logger = logging.getLogger(__name__)
 

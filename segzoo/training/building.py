@@ -30,6 +30,7 @@ from segzoo.recipe import Recipe
 from segzoo.recipe.consistency import check_class_weights
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
+from segzoo.runs.rundir import RunRecord
 from segzoo.runtime.distributed import ALONE, World
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
@@ -39,7 +40,6 @@ from segzoo.training.features import build_cut, check_cut, renew, warn_of_random
 from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
 from segzoo.training.preflight import check_batch_norm, warn_of_random_features
-from segzoo.training.rundir import RunRecord
 from segzoo.training.shortage import shortage_told
 from segzoo.weights import load_pretrained
 

@@ -16,12 +16,12 @@ from segzoo.errors import Interrupted, RecipeError, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
 from segzoo.recipe.consistency import FEATURE_STRATEGIES
+from segzoo.runs.disk import explain_write
+from segzoo.runs.lock import open_run
+from segzoo.runs.rundir import RunDirectory, RunRecord, Status, now
+from segzoo.runs.same_run import is_complete
 from segzoo.runtime.launch import Launch, read_launch
 from segzoo.runtime.signals import StopRequest, stop_on_signals
-from segzoo.training.claim import open_run
-from segzoo.training.disk import explain_write
-from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
-from segzoo.training.same_run import is_complete
 from segzoo.training.verify import KILL, KilledAtStep
 
 logger = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ def _has_checkpoint(folder: Path) -> bool:
 
 def _finish(run: RunDirectory) -> None:
     """Write the page and record the end, in this order: nothing is added to a run that says it is finished."""
-    from segzoo.training.report import write_report
+    from segzoo.runs.report import write_report
 
     write_report(run.folder, status="finished")
     run.update_record(status="finished", error=None)
@@ -191,7 +191,7 @@ def _finish(run: RunDirectory) -> None:
 def _abandon(run: RunDirectory, status: Status, error: str | None = None) -> None:
     """Record how the run ended and write its page as far as the disk takes them; a run that never began has neither."""
     if run.begun:
-        from segzoo.training.report import write_report
+        from segzoo.runs.report import write_report
 
         with suppress(OSError):
             run.update_record(status=status, error=error)

@@ -19,17 +19,17 @@ import torch
 from segzoo.data.draws import derive_seed
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
+from segzoo.runs.checkpoint import BEST, read_checkpoint, save_checkpoint
+from segzoo.runs.rundir import RunDirectory
+from segzoo.runs.tensorboard import Events, open_events
 from segzoo.runtime.distributed import ALONE, World
 from segzoo.runtime.signals import StopRequest
-from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.evaluation import Evaluation, Stopped, evaluate
-from segzoo.training.events import Events, open_events
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, restore_optimizer, set_learning_rate
 from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, Pace, show_progress
-from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.state import State
 from segzoo.training.step import Trainable, TrainStep

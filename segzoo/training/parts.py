@@ -12,10 +12,10 @@ from segzoo.data.source import Source
 from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe
+from segzoo.runs.records import BatchRecord
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.evaluation import Predictor
-from segzoo.training.records import BatchRecord
 from segzoo.transfer import Cut
 
 

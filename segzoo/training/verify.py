@@ -97,7 +97,7 @@ def _train(recipe: Path, out: Path, device: str, *, kill: int | None = None, res
 
 
 def _differences(left: Path, right: Path) -> Iterator[Difference]:
-    from segzoo.training.checkpoint import LAST, read_checkpoint
+    from segzoo.runs.checkpoint import LAST, read_checkpoint
 
     states = [read_checkpoint(run / "checkpoints" / LAST) for run in (left, right)]
     for part in ("model", "optimizer", "average", "scaler"):

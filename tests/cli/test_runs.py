@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from segzoo.training import compare
+from segzoo.runs import compare
 
 Invoke = Callable[..., Result]
 ROW = {

@@ -30,7 +30,7 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
     from segzoo.params import validate_params
     from segzoo.plugins import get_spec
     from segzoo.recipe import Recipe, recipe_json
-    from segzoo.training.artefact import write_model
+    from segzoo.runs.model_folder import write_model
 
     def bring_to_scale(model: torch.nn.Module, size: tuple[int, int]) -> None:
         """Let logits reach no more than 10, as in trained models; random weights may make them hundreds."""

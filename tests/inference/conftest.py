@@ -41,7 +41,7 @@ def write_folder(tmp_path: Path) -> Callable[..., Path]:
     from segzoo.plugins import get_spec
     from segzoo.recipe import Recipe
     from segzoo.recipe.data import ClassEntry
-    from segzoo.training.artefact import write_model
+    from segzoo.runs.model_folder import write_model
 
     def write(
         name: str = "segzoo/fast_scnn",

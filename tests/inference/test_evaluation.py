@@ -16,7 +16,7 @@ from segzoo.data.source import open_source
 from segzoo.errors import UnknownName, UsageFault
 from segzoo.inference import evaluation
 from segzoo.inference.evaluation import evaluate
-from segzoo.training.rundir import RunDirectory
+from segzoo.runs.rundir import RunDirectory
 
 SMALL = (
     "train.max_steps=6",

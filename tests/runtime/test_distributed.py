@@ -20,10 +20,10 @@ from PIL import Image
 from segzoo.data.plan import Plan
 from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
+from segzoo.runs.checkpoint import BEST, LAST, read_checkpoint
 from segzoo.runtime import distributed
 from segzoo.runtime.distributed import ALONE, PATIENCE, ProcessLost, World, join_group
 from segzoo.runtime.launch import Launch
-from segzoo.training.checkpoint import BEST, LAST, read_checkpoint
 from segzoo.training.finetune import finetune
 from segzoo.training.verify import UNTIMED
 

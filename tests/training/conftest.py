@@ -15,8 +15,8 @@ import pytest
 
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.overrides import apply_overrides
-from segzoo.training.claim import open_run
-from segzoo.training.rundir import RunDirectory, RunRecord, now
+from segzoo.runs.lock import open_run
+from segzoo.runs.rundir import RunDirectory, RunRecord, now
 from segzoo.training.verify import UNTIMED
 
 RECIPE = {
@@ -142,7 +142,7 @@ class Chains:
 
     def stop(self, recipe: Path, out: Path, place: str, **settings: str | None) -> Ended:
         """Train until the place, and return how the child ended; whatever checkpoints are there are whole."""
-        from segzoo.training.checkpoint import read_checkpoint
+        from segzoo.runs.checkpoint import read_checkpoint
 
         print(json.dumps({"recipe": str(recipe), "out": str(out), "place": place, **settings}), file=self._requests)
         self._requests.flush()
@@ -169,7 +169,7 @@ class Chains:
 
     def assert_same(self, left: Path, right: Path) -> None:
         """Compare all that training decides, to the bit."""
-        from segzoo.training.checkpoint import read_checkpoint
+        from segzoo.runs.checkpoint import read_checkpoint
 
         first, second = (read_checkpoint(run / "checkpoints" / "last.pt") for run in (left, right))
         for part in ("model", "optimizer", "average", "frozen"):

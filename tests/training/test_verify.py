@@ -11,8 +11,8 @@ import torch
 
 from segzoo.errors import UsageFault
 from segzoo.recipe import load_recipe
+from segzoo.runs.checkpoint import save_checkpoint
 from segzoo.training import verify
-from segzoo.training.checkpoint import save_checkpoint
 from segzoo.training.verify import verify_resume
 
 

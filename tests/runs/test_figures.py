@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from segzoo.training import figures
-from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, learning_frame, write_learning_gif
+from segzoo.runs import figures
+from segzoo.runs.figures import draw_confusion, draw_curves, draw_samples, learning_frame, write_learning_gif
 
 PALETTE = [(0, 0, 0), (200, 30, 30), (30, 200, 30), (30, 30, 200)]
 NAMES = ["background", "circle", "square", "star"]

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from segzoo.files import write_atomic
 from segzoo.metrics import Passport
 from segzoo.page import UNKNOWN, count, data_uri, decimal, duration, millions, percent, render
-from segzoo.training.records import AuditRecord, BatchRecord, Fact
+from segzoo.runs.records import AuditRecord, BatchRecord, Fact
 
 FIGURES = ("curves.png", "confusion.png", "samples.png", "learning.gif")
 

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from segzoo.environment import GitState, Machine
 from segzoo.files import naming, write_atomic
 from segzoo.recipe import Recipe, recipe_json
+from segzoo.runs.records import AuditRecord, BatchRecord
 from segzoo.spec import Frozen
-from segzoo.training.records import AuditRecord, BatchRecord
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segzoo.recipe import load_recipe
-from segzoo.training.events import add_pictures, open_events
+from segzoo.runs.tensorboard import add_pictures, open_events
 from segzoo.training.finetune import finetune
 
 SMALL = (

@@ -9,8 +9,8 @@ from typing import Any
 
 from segzoo.errors import RecipeError, UsageFault
 from segzoo.recipe import load_recipe
-from segzoo.training.claim import is_in_use
-from segzoo.training.rundir import RunDirectory
+from segzoo.runs.lock import is_in_use
+from segzoo.runs.rundir import RunDirectory
 
 
 def find_runs(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 
 from segzoo.metrics import Passport
 from segzoo.page import data_uri
-from segzoo.training.report import FIGURES, write_report
+from segzoo.runs.report import FIGURES, write_report
 
 RECIPE: dict[str, Any] = {
     "$schema": "https://example.org/recipe-1.json",

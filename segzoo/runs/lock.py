@@ -12,9 +12,9 @@ from pathlib import Path
 from segzoo.errors import RunDirectoryError
 from segzoo.files import exclusive_lock
 from segzoo.recipe import Recipe
-from segzoo.training.disk import explain_folder
-from segzoo.training.rundir import RunDirectory
-from segzoo.training.same_run import check_same
+from segzoo.runs.disk import explain_folder
+from segzoo.runs.rundir import RunDirectory
+from segzoo.runs.same_run import check_same
 
 LOCK = ".lock"
 

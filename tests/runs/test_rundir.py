@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segzoo.training.rundir import DataRecord, RunDirectory
+from segzoo.runs.rundir import DataRecord, RunDirectory
 
 
 def test_rows_are_read_as_written(runs: Any, tmp_path: Path) -> None:

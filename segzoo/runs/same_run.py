@@ -12,7 +12,7 @@ from typing import Any
 from segzoo.errors import RecipeError, RunDirectoryError
 from segzoo.messages import show
 from segzoo.recipe import Recipe, load_recipe, recipe_json
-from segzoo.training.rundir import RunDirectory
+from segzoo.runs.rundir import RunDirectory
 
 MAY_GROW = ("train.epochs", "train.max_steps")
 MAY_CHANGE = ("train.workers",)

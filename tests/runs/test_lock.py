@@ -17,13 +17,13 @@ import pytest
 
 from segzoo.errors import DataError, DeviceError, Interrupted, RunDirectoryError, UsageFault
 from segzoo.recipe import load_recipe, recipe_json
-from segzoo.training.claim import is_in_use, open_run
+from segzoo.runs.lock import is_in_use, open_run
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
 from segzoo.recipe import load_recipe
-from segzoo.training.claim import open_run
+from segzoo.runs.lock import open_run
 with open_run(Path(sys.argv[1]), load_recipe(Path(sys.argv[2])), resume=False, overwrite=False) as run:
     child = os.fork() if "with-child" in sys.argv else -1
     if child <= 0:
@@ -267,7 +267,7 @@ def test_no_torch_is_needed(runs: Any, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(recipe_json(runs.recipe()))
     script = (
         "import sys; from pathlib import Path; from segzoo.recipe import load_recipe; "
-        "from segzoo.training.claim import open_run\n"
+        "from segzoo.runs.lock import open_run\n"
         "with open_run(Path(sys.argv[1]), load_recipe(sys.argv[2]), resume=False, overwrite=False): pass\n"
         "print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     )

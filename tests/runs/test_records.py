@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segzoo.training.records import AuditRecord, BatchRecord, ChannelRecord, PassesRecord
+from segzoo.runs.records import AuditRecord, BatchRecord, ChannelRecord, PassesRecord
 
 CHANNELS = (ChannelRecord(mean=-0.5, std=1.0, min=-2.0, max=2.0), ChannelRecord(mean=0.25, std=0.5, min=-1.0, max=2.5))
 BATCH = BatchRecord(

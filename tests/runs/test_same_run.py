@@ -9,7 +9,7 @@ import pytest
 
 from segzoo.errors import RunDirectoryError
 from segzoo.recipe import load_recipe
-from segzoo.training.same_run import is_complete
+from segzoo.runs.same_run import is_complete
 
 
 @pytest.mark.parametrize(

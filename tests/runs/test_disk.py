@@ -13,10 +13,10 @@ import pytest
 
 from segzoo.errors import RunDirectoryError, SegzooError, TrainingError
 from segzoo.recipe import load_recipe, recipe_json
-from segzoo.training.checkpoint import load_checkpoint
-from segzoo.training.disk import FULL, explain_folder, explain_write
+from segzoo.runs.checkpoint import load_checkpoint
+from segzoo.runs.disk import FULL, explain_folder, explain_write
+from segzoo.runs.rundir import RunDirectory
 from segzoo.training.finetune import finetune
-from segzoo.training.rundir import RunDirectory
 
 # Two epochs of two steps, each of them saved, with an optimizer that keeps nothing.
 SMALL = (

@@ -21,7 +21,7 @@ from torch import nn
 from segzoo.build import create_model
 from segzoo.errors import RunDirectoryError, UsageFault
 from segzoo.files import sha256_bytes
-from segzoo.training.checkpoint import (
+from segzoo.runs.checkpoint import (
     BEST,
     LAST,
     MARK,
@@ -366,7 +366,7 @@ KILL_IN_A_LOOP = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from segzoo.training.checkpoint import BEST, load_checkpoint, read_checkpoint, save_checkpoint
+from segzoo.runs.checkpoint import BEST, load_checkpoint, read_checkpoint, save_checkpoint
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)

@@ -14,8 +14,8 @@ from torch import nn
 from segzoo.files import sha256_file
 from segzoo.recipe import Recipe, recipe_sha256
 from segzoo.recipe.data import ClassEntry
+from segzoo.runs.model_folder import DESCRIPTION, WEIGHTS, write_model
 from segzoo.spec import InputSpec, ModelSpec, Params
-from segzoo.training.artefact import DESCRIPTION, WEIGHTS, write_model
 
 CLASSES = (ClassEntry(name="ground", color=(1, 2, 3)), ClassEntry(name="Straße", color=None))
 KEYS = (
