@@ -15,8 +15,8 @@ from segzoo.export.stability import find_undecided
 from segzoo.export.validation import Validation
 from segzoo.inference.exported import Network
 from segzoo.metrics import mean_iou
-from segzoo.training.evaluation import count_image, resize_logits
-from segzoo.training.scores import finite
+from segzoo.scoring.evaluation import count_image, resize_logits
+from segzoo.scoring.scores import finite
 
 MAX_UNDECIDED = 0.1
 """Largest share of pixels that may differ because the model itself leaves them undecided."""

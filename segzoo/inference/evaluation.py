@@ -32,9 +32,9 @@ from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
 from segzoo.runs.rundir import RunDirectory, RunRecord
 from segzoo.runtime.device import fix_cublas, name_memory, set_threads
+from segzoo.scoring.evaluation import Predictor, resize_logits
+from segzoo.scoring.evaluation import evaluate as score_split
 from segzoo.training.building import build_predictor, configure, loss_of
-from segzoo.training.evaluation import Predictor, resize_logits
-from segzoo.training.evaluation import evaluate as score_split
 from segzoo.training.parts import eval_batch_size, eval_image_size
 from segzoo.transfer import Features
 

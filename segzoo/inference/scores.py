@@ -18,9 +18,9 @@ from segzoo.inference.method import Augmentation
 from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pixel_accuracy
 from segzoo.recipe import Recipe
 from segzoo.runs.figures import draw_confusion, draw_samples
-from segzoo.training.evaluation import Details, Evaluation
+from segzoo.scoring.evaluation import Details, Evaluation
+from segzoo.scoring.scores import describe_scores, finite
 from segzoo.training.parts import eval_image_size
-from segzoo.training.scores import describe_scores, finite
 
 WORST = 8
 """How many images with the lowest scores are listed and drawn."""

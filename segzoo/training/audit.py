@@ -11,8 +11,8 @@ from torch import Tensor
 from segzoo.data.loaders import EvalBatch, eval_loader
 from segzoo.errors import TrainingError
 from segzoo.runs.records import AuditRecord, PassesRecord
+from segzoo.scoring.evaluation import Stopped
 from segzoo.training.epoch import PREVIEWS
-from segzoo.training.evaluation import Stopped
 from segzoo.training.loop import Trainer
 from segzoo.training.parts import eval_batch_size, eval_image_size
 

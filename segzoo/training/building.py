@@ -32,10 +32,10 @@ from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.runs.rundir import RunRecord
 from segzoo.runtime.distributed import ALONE, World
+from segzoo.scoring.evaluation import Predictor, Windows
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
-from segzoo.training.evaluation import Predictor, Windows
 from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
 from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts

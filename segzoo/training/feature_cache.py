@@ -16,7 +16,7 @@ from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader
 from segzoo.data.plan import InOrder
 from segzoo.errors import DataError, RecipeError
 from segzoo.runtime.memory import available_memory
-from segzoo.training.evaluation import Stopped
+from segzoo.scoring.evaluation import Stopped
 from segzoo.training.parts import Parts
 from segzoo.transfer import Features
 

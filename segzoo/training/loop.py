@@ -24,8 +24,8 @@ from segzoo.runs.rundir import RunDirectory
 from segzoo.runs.tensorboard import Events, open_events
 from segzoo.runtime.distributed import ALONE, World
 from segzoo.runtime.signals import StopRequest
+from segzoo.scoring.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
-from segzoo.training.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.freezing import Freezer
 from segzoo.training.optimizers import learning_rates, restore_optimizer, set_learning_rate
 from segzoo.training.parts import Parts

@@ -13,9 +13,9 @@ from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe
 from segzoo.runs.records import BatchRecord
+from segzoo.scoring.evaluation import Predictor
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
-from segzoo.training.evaluation import Predictor
 from segzoo.transfer import Cut
 
 

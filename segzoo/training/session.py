@@ -18,12 +18,12 @@ from segzoo.runs.tensorboard import add_pictures
 from segzoo.runtime.device import device_name, lacks_memory, set_threads
 from segzoo.runtime.distributed import ALONE, World
 from segzoo.runtime.signals import StopRequest
+from segzoo.scoring.evaluation import Stopped
+from segzoo.scoring.scores import describe_briefly, describe_scores
 from segzoo.training.audit import audit_run
 from segzoo.training.building import build_parts
 from segzoo.training.epoch import passport_of
-from segzoo.training.evaluation import Stopped
 from segzoo.training.loop import Trainer
-from segzoo.training.scores import describe_briefly, describe_scores
 from segzoo.training.shortage import explain_shortage, shortage_told
 
 logger = logging.getLogger(__name__)

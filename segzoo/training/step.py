@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from segzoo.losses import WeightedSum
 from segzoo.runtime.distributed import ALONE, World, unsynced
+from segzoo.scoring.evaluation import Predictor
 from segzoo.training.average import WeightAverage
-from segzoo.training.evaluation import Predictor
 from segzoo.transfer import Features
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segzoo.data.loaders import eval_loader, train_loader
 from segzoo.runtime.distributed import World
-from segzoo.training.evaluation import Scorable
+from segzoo.scoring.evaluation import Scorable
 from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.parts import Parts, eval_batch_size, eval_image_size
 from segzoo.training.step import Trainable

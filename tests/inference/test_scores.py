@@ -10,7 +10,7 @@ import torch
 from segzoo import load_recipe
 from segzoo.data.opening import open_source
 from segzoo.inference.scores import summarise
-from segzoo.training.evaluation import Details, Evaluation, count_image
+from segzoo.scoring.evaluation import Details, Evaluation, count_image
 
 
 def scored(*, detail: bool = True) -> Evaluation:

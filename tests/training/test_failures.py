@@ -22,8 +22,8 @@ from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe import Recipe
 from segzoo.runs.checkpoint import read_checkpoint
 from segzoo.runs.rundir import RunDirectory
+from segzoo.scoring.evaluation import Predictor
 from segzoo.training import building, session
-from segzoo.training.evaluation import Predictor
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
 

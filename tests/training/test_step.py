@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from segzoo.data.loaders import Batch
 from segzoo.losses import CrossEntropy, WeightedSum
+from segzoo.scoring.evaluation import Predictor
 from segzoo.training.average import WeightAverage
-from segzoo.training.evaluation import Predictor
 from segzoo.training.step import TrainStep
 
 CPU = torch.device("cpu")

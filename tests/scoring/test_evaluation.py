@@ -17,7 +17,7 @@ from segzoo.data.loaders import EvalBatch
 from segzoo.data.normalise import Normalise
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
 from segzoo.metrics import boundary_f1, class_counts, confusion
-from segzoo.training.evaluation import Evaluation, Predictor, Stopped, Windows, count_image, evaluate, resize_logits
+from segzoo.scoring.evaluation import Evaluation, Predictor, Stopped, Windows, count_image, evaluate, resize_logits
 
 CLASSES = 3
 IGNORED = 255

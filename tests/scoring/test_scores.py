@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from segzoo.training.evaluation import Details
-from segzoo.training.scores import describe_briefly, describe_scores, finite
+from segzoo.scoring.evaluation import Details
+from segzoo.scoring.scores import describe_briefly, describe_scores, finite
 
 
 def test_every_number_is_one_that_json_has() -> None:

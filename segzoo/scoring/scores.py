@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segzoo.metrics import SCORES, bootstrap_intervals, bootstrap_mean, class_accuracy, dice, iou
 from segzoo.metrics.bootstrap import LEVEL
-from segzoo.training.evaluation import Details
+from segzoo.scoring.evaluation import Details
 
 
 def describe_scores(details: Details, names: Sequence[str]) -> dict[str, Any]:
