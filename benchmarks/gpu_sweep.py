@@ -93,9 +93,9 @@ def clocks(goal: Goal) -> list[Clocks]:
     import torch
     from triton.testing import do_bench  # type: ignore[import-untyped]
 
+    from segzoo.analysis.subject import open_subject
     from segzoo.bench.clock import clock_for
     from segzoo.bench.modes import prepare
-    from segzoo.bench.subject import open_subject
     from segzoo.bench.ways import way_of
     from segzoo.inference.ways import PLAIN
 

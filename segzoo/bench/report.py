@@ -25,7 +25,7 @@ from segzoo.files import write_atomic
 from segzoo.page import count, decimal, own_script, percent, render
 
 if TYPE_CHECKING:
-    from segzoo.bench.anatomy import Anatomy
+    from segzoo.analysis.anatomy import Anatomy
 
 SUFFIXES = (".html", ".csv", ".md")
 
@@ -199,7 +199,7 @@ def _fits(model: str, pattern: str) -> bool:
 
 def _anatomies(summaries: Sequence[Summary], *, fields: bool) -> list[Anatomy]:
     # torch starts here.
-    from segzoo.bench.anatomy import examine
+    from segzoo.analysis.anatomy import examine
 
     good = [summary for summary in summaries if summary.status == "ok"]
     sizes = {summary.model: (summary.input[1], summary.input[2]) for summary in good}

@@ -16,7 +16,7 @@ from segzoo.bench.rows import Kind, Mode, Row, Status
 from segzoo.page import UNKNOWN, decimal, millions, percent
 
 CONVENTION = "GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads"
-"""What the multiply-accumulates are, in the words of ``bench/count.py``, which needs torch."""
+"""What the multiply-accumulates are, in the words of ``analysis/count.py``, which needs torch."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from segzoo.cli.sizes import read_size
 from segzoo.registry import Entry
 
 if TYPE_CHECKING:
-    from segzoo.bench.count import Counts, ModuleCounts
+    from segzoo.analysis.count import Counts, ModuleCounts
 
 DEPTH = 2
 """How many names deep the table goes into a model, as in ``encoder.layer1``; JSON has every module."""
@@ -34,8 +34,8 @@ def show_counts(entry: Entry, size: str, *, as_json: bool) -> None:
     """
     height, width = read_size(size)
     with looking_into(entry):
-        from segzoo.bench.count import CONVENTION, count
-        from segzoo.bench.subject import NUM_CLASSES
+        from segzoo.analysis.count import CONVENTION, count
+        from segzoo.analysis.subject import NUM_CLASSES
 
         counts = count(build(entry, num_classes=NUM_CLASSES), size=(height, width), in_channels=CHANNELS)
     if as_json:

@@ -17,7 +17,7 @@ from segzoo.registry import Entry
 if TYPE_CHECKING:
     from torch import nn
 
-    from segzoo.bench.receptive_field import AxisField, LayerField
+    from segzoo.analysis.receptive_field import AxisField, LayerField
 
 CLASSES = 2
 """Channels of the logits; all of them see the same."""
@@ -41,7 +41,7 @@ def show_receptive_field(entry: Entry, picture: Path | None, *, as_json: bool) -
     if picture is not None and not picture.parent.is_dir():
         raise UsageFault(f"--picture {picture}: there is no folder {picture.parent}")
     with looking_into(entry):
-        from segzoo.bench.receptive_field import receptive_field
+        from segzoo.analysis.receptive_field import receptive_field
 
         model = build(entry, num_classes=CLASSES)
         found = receptive_field(model, in_channels=CHANNELS)
@@ -61,7 +61,7 @@ def show_receptive_field(entry: Entry, picture: Path | None, *, as_json: bool) -
 
 
 def _draw(model: nn.Module, smallest: int, path: Path) -> dict[str, Any]:
-    from segzoo.bench.effective import SIZE, effective_field, effective_side, picture
+    from segzoo.analysis.effective_field import SIZE, effective_field, effective_side, picture
 
     size = max(SIZE, smallest)
     field = effective_field(model, in_channels=CHANNELS, size=size)

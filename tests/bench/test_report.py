@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from segzoo.analysis.anatomy import Anatomy, ModuleCost
 from segzoo.bench.accuracy import Accuracy
-from segzoo.bench.anatomy import Anatomy, ModuleCost
 from segzoo.bench.report import page, to_csv, to_markdown, write_reports
 from segzoo.bench.rows import Row
 from segzoo.bench.summary import summarise

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from segzoo.bench.count import CONVENTION
+from segzoo.analysis.count import CONVENTION
 
 Run = Callable[..., Result]
 

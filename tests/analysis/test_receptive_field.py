@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from segzoo import create_model
-from segzoo.bench.receptive_field import AxisField, ReceptiveField, receptive_field
+from segzoo.analysis.receptive_field import AxisField, ReceptiveField, receptive_field
 
 
 class Backbone(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segzoo.bench.strip import Trace, positive_copy, trace
+from segzoo.analysis.strip import Trace, positive_copy, trace
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 """Lengths of the strip in pixels; the shortest that holds the field is used."""

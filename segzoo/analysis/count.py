@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from segzoo.bench.calls import Calls
+from segzoo.analysis.calls import Calls
 from segzoo.transfer.parts import parameter_groups
 
 CONVENTION = "GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segzoo.bench.averaging import Averaging, Pair, Step
-from segzoo.bench.calls import Calls
+from segzoo.analysis.calls import Calls
+from segzoo.analysis.linear_maps import Averaging, Pair, Step
 
 
 @dataclass(frozen=True, eq=False)

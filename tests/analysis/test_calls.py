@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segzoo.bench.calls import Calls
+from segzoo.analysis.calls import Calls
 
 
 class Looks(nn.Module):

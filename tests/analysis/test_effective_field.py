@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from segzoo.bench.effective import effective_field, effective_side, picture
-from segzoo.bench.receptive_field import receptive_field
+from segzoo.analysis.effective_field import effective_field, effective_side, picture
+from segzoo.analysis.receptive_field import receptive_field
 
 
 def layers() -> nn.Sequential:

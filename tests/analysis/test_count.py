@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from segzoo import create_model
-from segzoo.bench.count import CONVENTION, Counts, count
+from segzoo.analysis.count import CONVENTION, Counts, count
 from segzoo.smp import build_encoder
 
 # Name, classes, channels, parameters of the model, size, and GMACs to the digits that are known.

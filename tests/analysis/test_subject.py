@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.bench.subject import Subject, open_subject
+from segzoo.analysis.subject import Subject, open_subject
 from segzoo.errors import PluginError, UnknownModel
 from segzoo.recipe import load_recipe
 from segzoo.spec import InputSpec

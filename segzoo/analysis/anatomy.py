@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from segzoo.bench.count import count
-from segzoo.bench.receptive_field import AxisField, receptive_field
-from segzoo.bench.subject import Subject, open_subject
+from segzoo.analysis.count import count
+from segzoo.analysis.receptive_field import AxisField, receptive_field
+from segzoo.analysis.subject import Subject, open_subject
 from segzoo.errors import fault_text
 
 logger = logging.getLogger(__name__)

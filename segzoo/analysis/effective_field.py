@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from segzoo.bench.strip import evaluation_copy, last_map
+from segzoo.analysis.strip import evaluation_copy, last_map
 
 SIZE = 256
 """Side of the images in pixels, unless another is given."""

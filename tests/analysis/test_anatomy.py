@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segzoo.bench.anatomy import DEPTH, MOST, examine, in_words
-from segzoo.bench.receptive_field import AxisField
+from segzoo.analysis.anatomy import DEPTH, MOST, examine, in_words
+from segzoo.analysis.receptive_field import AxisField
 
 
 def test_the_dearest_modules_of_a_model() -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from segzoo.bench.calls import Calls
+from segzoo.analysis.calls import Calls
 
 _RECTIFIERS = ("relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish")
 _SQUASHERS = ("sigmoid", "hardsigmoid", "log_sigmoid", "logsigmoid", "tanh", "hardtanh", "softplus", "softsign")
