@@ -10,8 +10,8 @@ from segzoo.data.formats.camvid import list_camvid
 from segzoo.data.formats.cityscapes import list_cityscapes
 from segzoo.data.formats.folder import list_folder
 from segzoo.data.formats.oxford_pets import list_oxford_pets
+from segzoo.data.formats.shapes import list_shapes
 from segzoo.data.formats.voc import list_voc
-from segzoo.data.shapes import list_shapes
 from segzoo.data.source import Source, name_some, refuse_empty
 from segzoo.errors import DataError
 from segzoo.recipe.data import (

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from segzoo.data.formats.files import after_scan
-from segzoo.data.loaders import EvalBatch, eval_loader
+from segzoo.data.loading.loaders import EvalBatch, eval_loader
+from segzoo.data.loading.processes import choose_workers
 from segzoo.data.normalise import Normalise
 from segzoo.data.opening import open_source
-from segzoo.data.processes import choose_workers
 from segzoo.data.scan import scan
 from segzoo.data.source import Pixels, Source
 from segzoo.data.transforms import resize

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from segzoo.data.images import visible
+from segzoo.data.files.images import visible
 from segzoo.files import write_atomic
 
 Mask = NDArray[np.uint8]

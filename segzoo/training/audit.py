@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from segzoo.data.loaders import EvalBatch, eval_loader
+from segzoo.data.loading.loaders import EvalBatch, eval_loader
 from segzoo.errors import TrainingError
 from segzoo.runs.records import AuditRecord, PassesRecord
 from segzoo.scoring.evaluation import Stopped

@@ -13,11 +13,11 @@ from torch import nn
 from segzoo.build import build_from_spec
 from segzoo.data.draws import derive_seed
 from segzoo.data.formats.files import after_scan
-from segzoo.data.loaders import try_first_batch
+from segzoo.data.loading.loaders import try_first_batch
+from segzoo.data.loading.plan import Plan
+from segzoo.data.loading.processes import choose_workers
 from segzoo.data.normalise import Normalise, channel_statistics
 from segzoo.data.opening import open_source
-from segzoo.data.plan import Plan
-from segzoo.data.processes import choose_workers
 from segzoo.data.scan import ScanReport, scan
 from segzoo.data.source import Source
 from segzoo.data.transforms import build_augmentation

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader
-from segzoo.data.plan import InOrder
+from segzoo.data.loading.loaders import Batch, EvalBatch, eval_loader, train_loader
+from segzoo.data.loading.plan import InOrder
 from segzoo.errors import DataError, RecipeError
 from segzoo.runtime.memory import available_memory
 from segzoo.scoring.evaluation import Stopped

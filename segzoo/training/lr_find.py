@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.loaders import train_loader
+from segzoo.data.loading.loaders import train_loader
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
 from segzoo.runtime.device import choose_device, fix_cublas, set_threads

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from segzoo.data.plan import Plan
+from segzoo.data.loading.plan import Plan
 from segzoo.data.source import Source
 from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice, repeat
 from pathlib import Path
 
-from segzoo.data.loaders import eval_loader, train_loader
+from segzoo.data.loading.loaders import eval_loader, train_loader
 from segzoo.runtime.distributed import World
 from segzoo.scoring.evaluation import Scorable
 from segzoo.training.feature_cache import FeatureCache

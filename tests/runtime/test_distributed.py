@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.data.plan import Plan
+from segzoo.data.loading.plan import Plan
 from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
 from segzoo.runs.checkpoint import BEST, LAST, read_checkpoint

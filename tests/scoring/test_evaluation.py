@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segzoo.data.loaders import EvalBatch
+from segzoo.data.loading.loaders import EvalBatch
 from segzoo.data.normalise import Normalise
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
 from segzoo.metrics import boundary_f1, class_counts, confusion

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segzoo.data.loaders import EvalBatch
+from segzoo.data.loading.loaders import EvalBatch
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
 from segzoo.scoring.evaluation import Predictor, Stopped

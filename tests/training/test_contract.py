@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from segzoo.data.loaders import Batch
+from segzoo.data.loading.loaders import Batch
 from segzoo.data.normalise import Normalise, channel_statistics
 from segzoo.errors import DataError
 from segzoo.runs.records import BatchRecord

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segzoo.data import workers
+from segzoo.data.loading import workers
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe import Recipe
 from segzoo.runs.checkpoint import read_checkpoint

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.data.loaders import Batch
+from segzoo.data.loading.loaders import Batch
 from segzoo.recipe import load_recipe
 from segzoo.runtime.distributed import ALONE, World, join_group
 from segzoo.runtime.launch import Launch

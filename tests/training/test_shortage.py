@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segzoo.data.plan import Plan
+from segzoo.data.loading.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
 from segzoo.runtime.device import lacks_memory

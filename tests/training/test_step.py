@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segzoo.data.loaders import Batch
+from segzoo.data.loading.loaders import Batch
 from segzoo.losses import CrossEntropy, WeightedSum
 from segzoo.scoring.evaluation import Predictor
 from segzoo.training.average import WeightAverage

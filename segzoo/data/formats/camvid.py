@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from segzoo.data.classes import CAMVID, CAMVID_VOID, Color, classes_of
+from segzoo.data.files.images import read_mask
 from segzoo.data.findings import FileFault, Finding
 from segzoo.data.formats.files import FileSource
 from segzoo.data.formats.folder import all_splits, find_root, official_split
 from segzoo.data.formats.pairs import Found, deal, pair_folders
-from segzoo.data.images import read_mask
 from segzoo.data.source import Sample
 from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import CamvidData, ClassEntry

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segzoo.data.images import MaskMode, read_image, read_mask
-from segzoo.data.quick import quick_image, quick_mask
+from segzoo.data.files.images import MaskMode, read_image, read_mask
+from segzoo.data.files.quick import quick_image, quick_mask
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry

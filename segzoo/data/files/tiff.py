@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffPage
 
-from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_pixels
+from segzoo.data.files.refusals import RefusedError, check_bands, check_frames, check_pixels
 from segzoo.data.source import Pixels
 
 _MAGIC = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})

@@ -6,7 +6,7 @@ import multiprocessing
 
 import pytest
 
-from segzoo.data.slots import Slots
+from segzoo.data.loading.slots import Slots
 
 
 def test_slots_are_claimed_once() -> None:

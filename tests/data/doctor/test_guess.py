@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.guess import guess_section
+from segzoo.data.doctor.guess import guess_section
 from segzoo.errors import DataError, MissingDataError
 from segzoo.recipe.data import CamvidData, FolderData, VocData
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segzoo.data.classes import CAMVID, CAMVID_VOID
-from segzoo.data.doctor import Checkup, SplitFacts
+from segzoo.data.doctor.doctor import Checkup, SplitFacts
 from segzoo.data.findings import explain_unpaired
 from segzoo.recipe.data import ClassEntry, FolderData
 from segzoo.recipe.schema import CrossEntropy, LossTerm

@@ -7,8 +7,8 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from segzoo.data import cache as module
-from segzoo.data.cache import SHARE, DecodedCache, make_cache
+from segzoo.data.loading import cache as module
+from segzoo.data.loading.cache import SHARE, DecodedCache, make_cache
 from segzoo.data.source import Pixels
 
 MIB = 2**20

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from segzoo.data.files.tiff_rows import open_rows
 from segzoo.data.findings import FileFault
-from segzoo.data.tiff_rows import open_rows
 
 SIZE = (45, 70)
 

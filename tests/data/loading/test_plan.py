@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segzoo.data.plan import InOrder, Plan
+from segzoo.data.loading.plan import InOrder, Plan
 
 SEED = 5
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segzoo.data.files.images import MaskMode, read_image, read_mask, visible
 from segzoo.data.findings import FileFault
-from segzoo.data.images import MaskMode, read_image, read_mask, visible
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.doctor import Checkup, Listed, Spread, examine_source
+from segzoo.data.doctor.doctor import Checkup, Listed, Spread, examine_source
 from segzoo.data.findings import Finding
 from segzoo.data.opening import list_source, open_source
 from segzoo.data.scan import scan

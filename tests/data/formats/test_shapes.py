@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from segzoo.data.classes import SHAPES
+from segzoo.data.formats.shapes import HUE_STEP, MIN_OBJECTS, OUTLINES, draw_scene
 from segzoo.data.opening import open_source
-from segzoo.data.shapes import HUE_STEP, MIN_OBJECTS, OUTLINES, draw_scene
 from segzoo.data.source import Source
 from segzoo.recipe.data import ShapesData
 

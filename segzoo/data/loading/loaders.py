@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from segzoo.data.cache import DecodedCache, make_cache
 from segzoo.data.draws import derive_seed
-from segzoo.data.plan import InOrder, Key, Plan
-from segzoo.data.processes import forks
+from segzoo.data.loading.cache import DecodedCache, make_cache
+from segzoo.data.loading.plan import InOrder, Key, Plan
+from segzoo.data.loading.processes import forks
+from segzoo.data.loading.workers import Allocate, WorkerLoader
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, resize
-from segzoo.data.workers import Allocate, WorkerLoader
 from segzoo.errors import DataError, RecipeError
 
 

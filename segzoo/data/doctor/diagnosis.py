@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segzoo.data.advice import (
+from segzoo.data.doctor.advice import (
     Fragment,
     Statistics,
     class_weights,
@@ -19,10 +19,10 @@ from segzoo.data.advice import (
     remark_on_weights,
     training_split,
 )
-from segzoo.data.doctor import Checkup, SplitFacts, examine_source
+from segzoo.data.doctor.doctor import Checkup, SplitFacts, examine_source
+from segzoo.data.doctor.guess import guess_section
 from segzoo.data.examine import Watch, unwatched
 from segzoo.data.findings import Finding
-from segzoo.data.guess import guess_section
 from segzoo.data.opening import list_source
 from segzoo.data.source import Source, refuse_empty
 from segzoo.errors import DataError

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from segzoo.data import workers
-from segzoo.data.workers import Allocate, WorkerLoader
+from segzoo.data.loading import workers
+from segzoo.data.loading.workers import Allocate, WorkerLoader
 from segzoo.errors import DataError
 
 BATCHES = 40

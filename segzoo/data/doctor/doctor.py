@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from segzoo.data.examine import BINARY, Fault, Record, Watch, files_of, read_samples, unwatched
+from segzoo.data.files.images import read_mask
 from segzoo.data.findings import FileFault, Finding, Kind
 from segzoo.data.formats.files import FileSource
-from segzoo.data.images import read_mask
 from segzoo.data.scan import RecordCache
 from segzoo.data.source import Sample, Source
 from segzoo.recipe.data import ClassEntry

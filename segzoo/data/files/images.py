@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from segzoo.data.files.refusals import RefusedError, check_bands, check_frames, check_pixels
+from segzoo.data.files.tiff import is_tiff, quiet, read_bands, to_bytes
 from segzoo.data.findings import FileFault, Finding
-from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_pixels
 from segzoo.data.source import Pixels
-from segzoo.data.tiff import is_tiff, quiet, read_bands, to_bytes
 from segzoo.recipe.data import ClassEntry
 
 MaskMode = Literal["index", "palette", "rgb", "binary"]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile
 
-from segzoo.data.images import MAX_PIXELS, faults
-from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_pixels
+from segzoo.data.files.images import MAX_PIXELS, faults
+from segzoo.data.files.refusals import RefusedError, check_bands, check_frames, check_pixels
+from segzoo.data.files.tiff import ORIENTATION, check_complete, check_values, naming_codec, quiet, to_bytes
 from segzoo.data.source import Pixels
-from segzoo.data.tiff import ORIENTATION, check_complete, check_values, naming_codec, quiet, to_bytes
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segzoo.data.processes import forks, init_worker
-from segzoo.data.slots import Bytes, Slots
+from segzoo.data.loading.processes import forks, init_worker
+from segzoo.data.loading.slots import Bytes, Slots
 from segzoo.errors import SegzooError
 
 WORKER_TIMEOUT_S = 120

@@ -15,9 +15,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from segzoo.data.files.images import read_image, read_mask
+from segzoo.data.files.tiff import is_tiff, quiet, to_bytes
 from segzoo.data.findings import FileFault
-from segzoo.data.images import read_image, read_mask
-from segzoo.data.tiff import is_tiff, quiet, to_bytes
 
 SHAPE = (20, 30)
 

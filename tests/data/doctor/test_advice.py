@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segzoo.data.advice import (
+from segzoo.data.doctor.advice import (
     class_weights,
     make_remarks,
     propose,
@@ -15,7 +15,7 @@ from segzoo.data.advice import (
     remark_on_weights,
     training_split,
 )
-from segzoo.data.doctor import Checkup, Listed, SplitFacts, Spread
+from segzoo.data.doctor.doctor import Checkup, Listed, SplitFacts, Spread
 from segzoo.data.findings import Finding
 from segzoo.recipe.data import CamvidData, ClassEntry, FolderData
 from segzoo.recipe.schema import CrossEntropy, Dice

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data import quick
+from segzoo.data.files import quick
+from segzoo.data.files.images import read_image, read_mask
+from segzoo.data.files.quick import quick_image, quick_mask
 from segzoo.data.formats.files import after_scan
-from segzoo.data.images import read_image, read_mask
 from segzoo.data.opening import open_source
-from segzoo.data.quick import quick_image, quick_mask
 from segzoo.data.source import Pixels
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry, FolderData, ShapesData

@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from segzoo.data.examine import Watch, unwatched
+from segzoo.data.files.images import MaskMode, read_image, read_mask
 from segzoo.data.findings import FileFault, printable
 from segzoo.data.formats.camvid import ORIGINAL
 from segzoo.data.formats.folder import split_names
 from segzoo.data.formats.pairs import Found, join, pair_folders
 from segzoo.data.formats.voc import find_voc
-from segzoo.data.images import MaskMode, read_image, read_mask
 from segzoo.data.source import Pixels
 from segzoo.errors import DataError, MissingDataError
 from segzoo.recipe.data import CamvidData, ClassEntry, FolderData, VocData

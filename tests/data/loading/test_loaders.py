@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from segzoo.data import loaders
-from segzoo.data import workers as worker_module
-from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader, try_first_batch
+from segzoo.data.loading import loaders
+from segzoo.data.loading import workers as worker_module
+from segzoo.data.loading.loaders import Batch, EvalBatch, eval_loader, train_loader, try_first_batch
+from segzoo.data.loading.plan import Plan
+from segzoo.data.loading.workers import Request, WorkerLoader
 from segzoo.data.opening import open_source
-from segzoo.data.plan import Plan
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, build_augmentation
-from segzoo.data.workers import Request, WorkerLoader
 from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import ClassEntry, FolderData, ShapesData
 from segzoo.recipe.schema import AugmentEntry
