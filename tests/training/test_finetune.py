@@ -29,8 +29,9 @@ from segzoo.errors import (
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.runs.checkpoint import BEST, read_checkpoint, save_checkpoint
+from segzoo.runtime import device, distributed
 from segzoo.runtime.signals import StopRequest
-from segzoo.training import building, device, distributed, session
+from segzoo.training import building, session
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer

@@ -59,7 +59,8 @@ def test_forks(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
 def test_asking_settles_nothing() -> None:
     """A program may still choose how it starts processes after it has asked, and after samples were kept."""
     script = (
-        "import multiprocessing; from segzoo.data.loading.processes import forks; from segzoo.data.loading.cache import DecodedCache\n"
+        "import multiprocessing; from segzoo.data.loading.processes import forks\n"
+        "from segzoo.data.loading.cache import DecodedCache\n"
         "forks(); DecodedCache(3, 1000); multiprocessing.set_start_method('spawn'); assert not forks()"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
