@@ -55,7 +55,7 @@ def average_over_grid(features: Tensor, cells: int) -> Tensor:
 
     An exported network gets the sums as two products with matrices, which are computed from the size of the map that it
     meets: ``adaptive_avg_pool2d`` would keep the windows of the size that the export was made with. So does a network
-    on CUDA where torch is asked for deterministic algorithms, as the gradient of ``adaptive_avg_pool2d`` has none there.
+    on CUDA where torch is asked for deterministic algorithms: the gradient of ``adaptive_avg_pool2d`` has none there.
     """
     if not torch.compiler.is_exporting() and not _is_deterministic_on_cuda(features):
         return F.adaptive_avg_pool2d(features, cells)
