@@ -33,7 +33,6 @@ from typing import Any
 import matplotlib.backends.backend_agg  # noqa: F401
 import torch._inductor
 import torch.utils.tensorboard  # noqa: F401
-import torchmetrics.classification  # noqa: F401
 
 import segzoo.runs.report  # noqa: F401
 from segzoo.cli import app, finetune

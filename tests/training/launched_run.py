@@ -30,7 +30,6 @@ from typing import Any
 # So that no child has to import what training imports late.
 import torch._inductor
 import torch.utils.tensorboard  # noqa: F401
-import torchmetrics.classification  # noqa: F401
 
 import segzoo.training.session
 from segzoo.cli import main

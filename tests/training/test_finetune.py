@@ -489,3 +489,22 @@ def test_cublas_is_set_before_processes_meet_and_recorded(
     assert order == [("cpu", True), "join"]
     assert run.record is not None
     assert run.record.cublas_workspace == ":16:8"
+
+
+def test_a_run_of_another_device_goes_on_with_the_kernels_of_this_one(small: Small, tmp_path: Path) -> None:
+    """A checkpoint that fused kernels left behind, as on a GPU, resumes on the CPU without them, to the same bits."""
+    finetune(small("train.epochs=1"), out=tmp_path / "plain", device="cpu")
+    shutil.copytree(tmp_path / "plain", tmp_path / "moved")
+    checkpoints = tmp_path / "moved" / "checkpoints"
+    state = read_checkpoint(checkpoints / "last.pt")
+    assert {group["fused"] for group in state["optimizer"]["param_groups"]} == {False}
+    for group in state["optimizer"]["param_groups"]:
+        group["fused"] = True
+    save_checkpoint(checkpoints, state, best=False)
+
+    for name in ("plain", "moved"):
+        finetune(small(), out=tmp_path / name, device="cpu", resume=True)
+
+    plain, moved = (read_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("plain", "moved"))
+    assert {group["fused"] for group in moved["optimizer"]["param_groups"]} == {False}
+    assert all(torch.equal(tensor, moved["model"][name]) for name, tensor in plain["model"].items())
