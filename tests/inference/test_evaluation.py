@@ -12,7 +12,7 @@ import torch
 
 import segzoo
 from segzoo import load_recipe
-from segzoo.data.source import open_source
+from segzoo.data.opening import open_source
 from segzoo.errors import UnknownName, UsageFault
 from segzoo.inference import evaluation
 from segzoo.inference.evaluation import evaluate

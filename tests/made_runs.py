@@ -5,15 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import pytest
-
-from segzoo.recipe import Recipe, load_recipe
+from segzoo.recipe import Recipe
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.runs.lock import open_run
 from segzoo.runs.rundir import RunDirectory, RunRecord, now
@@ -75,29 +70,6 @@ class Runs:
         }
 
 
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
-    import torch
-
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture
-def runs() -> Runs:
-    """Return a maker of runs."""
-    return Runs()
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs end without figures, which take longer than a small run."""
-    monkeypatch.setattr("segzoo.training.session.draw_figures", lambda trainer, run: None)
-
-
 SMALL = (
     "data.size=[48,64]",
     "data.image_size=[32,48]",
@@ -106,12 +78,6 @@ SMALL = (
     "train.epochs=2",
     "train.threads=1",
 )
-
-
-@pytest.fixture(scope="session")
-def small() -> Callable[..., Recipe]:
-    """Return a function that gives the quickstart recipe at a size of two steps an epoch, with some changes."""
-    return lambda *changes: load_recipe("quickstart", (*SMALL, *changes))
 
 
 class Ended(NamedTuple):
@@ -202,14 +168,3 @@ class Chains:
         """Return the lines of metrics.jsonl without what a clock says."""
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return [{key: row[key] for key in row if key not in UNTIMED} for row in rows]
-
-
-@pytest.fixture(scope="session")
-def chains() -> Iterator[Chains]:
-    """Return what stops runs; one process that has imported everything serves all tests."""
-    command = [sys.executable, str(Path(__file__).with_name("interrupted_run.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield Chains(process.stdin, process.stdout)
-        process.stdin.close()
