@@ -29,7 +29,7 @@ class Commands(LazyGroup):
     table: ClassVar = {
         "list": ("segzoo.cli.list:list_models", "List the models: built-in and from plugins."),
         "show": (
-            "segzoo.cli.show:show",
+            "segzoo.cli.show.command:show",
             "Show one model: parameters, weights, input, sources; its encoders; what it costs and sees.",
         ),
         "plugins": (

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from segzoo.bench.planned import planned
-from segzoo.bench.rows import Row, Settings, read_rows
+from segzoo.bench.rows import Row, Settings, planned, read_rows
 from segzoo.bench.selection import choose_models
 from segzoo.bench.summary import CONVENTION, cells, header_for, summarise
 from segzoo.cli.output import Json, print_rows, print_table

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segzoo.cli.examined import CHANNELS, build, looking_into
 from segzoo.cli.output import print_rows, print_table
+from segzoo.cli.show.examined import CHANNELS, build, looking_into
 from segzoo.errors import UsageFault
 from segzoo.files import write_atomic
 from segzoo.registry import Entry

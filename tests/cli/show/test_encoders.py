@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from segzoo.catalog import BUILTIN_SPECS
-from segzoo.cli.encoders import chooses_encoder
+from segzoo.cli.show.encoders import chooses_encoder
 from segzoo.errors import ParamsError
 from segzoo.params import validate_params
 from segzoo.plugins import get_spec

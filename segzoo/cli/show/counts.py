@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from segzoo.cli.examined import CHANNELS, build, looking_into
 from segzoo.cli.output import print_rows, print_table
+from segzoo.cli.show.examined import CHANNELS, build, looking_into
 from segzoo.cli.sizes import read_size
 from segzoo.registry import Entry
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from segzoo.cli.complete import model_names
-from segzoo.cli.counts import show_counts
-from segzoo.cli.encoders import chooses_encoder, show_encoders
 from segzoo.cli.output import Json, print_rows, print_table
-from segzoo.cli.receptive_field import show_receptive_field
+from segzoo.cli.show.counts import show_counts
+from segzoo.cli.show.encoders import chooses_encoder, show_encoders
+from segzoo.cli.show.receptive_field import show_receptive_field
 from segzoo.errors import UsageFault
 from segzoo.plugins import default_registry
 from segzoo.registry import Entry
