@@ -94,8 +94,7 @@ def compare(
     share = _share(threshold)
     rows = read_rows(before), read_rows(after)
     # numpy starts here.
-    from segzoo.bench.compare import compare as compare_rows
-    from segzoo.bench.compare import differing_environments
+    from segzoo.bench.compare import compare_rows, differing_environments
 
     differences = differing_environments(*rows)
     if differences and not force:
@@ -133,7 +132,7 @@ def report(
     rows = [row for path in results for row in read_rows(path)]
     if receptive_fields and not modules:
         raise UsageFault("--receptive-fields are shown with the modules; leave --no-modules away")
-    from segzoo.bench.report import write_reports
+    from segzoo.bench.report_page import write_reports
 
     chosen = _words(models, "--models") if models else ()
     for path in write_reports(rows, paths, models=chosen, modules=modules, receptive_fields=receptive_fields):

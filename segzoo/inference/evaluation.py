@@ -26,7 +26,7 @@ from segzoo.inference.augment import augmented
 from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.loading import Loaded, load_model
 from segzoo.inference.method import Augmentation
-from segzoo.inference.scores import Scores, UnwrittenError, summarise, write_scores
+from segzoo.inference.score_files import Scores, UnwrittenError, summarise_scores, write_scores
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
@@ -104,7 +104,7 @@ def evaluate(
             device=chosen,
             detail=True,
         )
-        scores = summarise(loaded.description.title, recipe, opened, found, augmentations)
+        scores = summarise_scores(loaded.description.title, recipe, opened, found, augmentations)
         if out is not None:
             named = () if data is None or own is None else (data.name,)
             stem = "-".join((*named, scores.split, *augmentations))

@@ -13,7 +13,7 @@ import numpy as np
 from segzoo.data.examine import BINARY, Fault, Record, Watch, files_of, read_samples, unwatched
 from segzoo.data.files.images import read_mask
 from segzoo.data.findings import FileFault, Finding, Kind
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.scan import RecordCache
 from segzoo.data.source import Sample, Source
 from segzoo.recipe.data import ClassEntry
@@ -158,7 +158,7 @@ def _remarks(source: Source, sample: Sample, record: Record) -> Iterable[Finding
 
 def _is_binary(source: Source, mask: Path, record: Record) -> bool:
     """Say whether a mask holds 255, and 0 at most beside it, though nobody said that 255 is ignored."""
-    if not isinstance(source, FileSource) or source.mask_mode not in ("index", "palette"):
+    if not isinstance(source, PairSource) or source.mask_mode not in ("index", "palette"):
         return False
     if not record.ignored or any(record.pixels[1:]) or 255 in source.ignore_labels:
         return False

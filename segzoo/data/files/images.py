@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from segzoo.data.files.refusals import RefusedError, check_bands, check_frames, check_pixels
-from segzoo.data.files.tiff import is_tiff, quiet, read_bands, to_bytes
+from segzoo.data.files.tiff import is_tiff, quiet_tifffile, read_bands, to_bytes
 from segzoo.data.findings import FileFault, Finding
 from segzoo.data.source import Pixels
 from segzoo.recipe.data import ClassEntry
@@ -143,7 +143,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Yield an image of which the header is read and found good."""
     # Where Pillow is given the path, it maps the file and mistakes the width for the height of a TIFF on its side.
     with path.open("rb") as file:
-        with _without_limit(), quiet():
+        with _without_limit(), quiet_tifffile():
             image = Image.open(file, formats=FORMATS)
         check_pixels(image.width, image.height, max_pixels)
         if image.format != "MPO" and getattr(image, "is_animated", False):

@@ -39,7 +39,7 @@ def read_bands(path: Path, *, channels: int, max_pixels: int) -> Pixels:
         RefusedError: If the file is of another kind.
         Exception: Whatever tifffile stumbles over in a damaged file.
     """
-    with quiet(), TiffFile(path) as tiff:
+    with quiet_tifffile(), TiffFile(path) as tiff:
         page = tiff.pages.first
         check_pixels(page.imagewidth, page.imagelength, max_pixels)
         check_frames(len(tiff.pages) * page.imagedepth)
@@ -57,7 +57,7 @@ def to_bytes(values: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_tifffile() -> Iterator[None]:
     """Keep the remarks of the libraries that read TIFFs to themselves."""
 
     def silence(_: logging.LogRecord) -> bool:

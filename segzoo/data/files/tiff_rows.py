@@ -13,7 +13,7 @@ from tifffile import TiffFile
 
 from segzoo.data.files.images import MAX_PIXELS, faults
 from segzoo.data.files.refusals import RefusedError, check_bands, check_frames, check_pixels
-from segzoo.data.files.tiff import ORIENTATION, check_complete, check_values, naming_codec, quiet, to_bytes
+from segzoo.data.files.tiff import ORIENTATION, check_complete, check_values, naming_codec, quiet_tifffile, to_bytes
 from segzoo.data.source import Pixels
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
@@ -57,7 +57,7 @@ class TiffRows:
         Raises:
             FileFault: If the file ends too early, or what it holds there is damaged.
         """
-        with faults(self._path), quiet():
+        with faults(self._path), quiet_tifffile():
             values = self._plain(top, bottom) if self._page.is_contiguous else self._decoded(top, bottom)
             return self._converted(to_bytes(values))
 
@@ -151,7 +151,7 @@ def open_rows(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Ite
         FileFault: If the file is damaged or of a kind that is not read in parts.
     """
     with ExitStack() as stack:
-        with faults(path), quiet():
+        with faults(path), quiet_tifffile():
             tiff = TiffFile(stack.enter_context(path.open("rb")))
             rows = TiffRows(path, tiff, channels=channels, max_pixels=max_pixels)
         yield rows

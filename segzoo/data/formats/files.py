@@ -16,7 +16,7 @@ from segzoo.recipe.data import ClassEntry
 
 
 @dataclass(frozen=True)
-class FileSource:
+class PairSource:
     """Images and masks in files.
 
     Args:
@@ -75,4 +75,4 @@ class FileSource:
 
 def after_scan(source: Source) -> Source:
     """Return a source of which a scan has read every sample without a fault, for reading them again."""
-    return replace(source, scanned=True) if isinstance(source, FileSource) else source
+    return replace(source, scanned=True) if isinstance(source, PairSource) else source

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segzoo.data.files.images import read_image, read_mask
-from segzoo.data.files.tiff import is_tiff, quiet, to_bytes
+from segzoo.data.files.tiff import is_tiff, quiet_tifffile, to_bytes
 from segzoo.data.findings import FileFault
 
 SHAPE = (20, 30)
@@ -232,7 +232,7 @@ def test_nothing_is_said_on_the_side(tmp_path: Path, caplog: pytest.LogCaptureFi
     (tmp_path / "b.tif").write_bytes(content[: len(content) // 2])
     fault_of(tmp_path / "b.tif", channels=13)
     assert not caplog.records
-    with quiet():
+    with quiet_tifffile():
         logging.getLogger("tifffile").error("unheard")
     logging.getLogger("tifffile").error("heard")
     assert [record.message for record in caplog.records] == ["heard"]

@@ -9,8 +9,8 @@ import pytest
 
 from segzoo.errors import UsageFault
 from segzoo.recipe import load_recipe, recipe_json
-from segzoo.runs.compare import compare_runs, find_runs
 from segzoo.runs.rundir import RunDirectory, RunRecord, now
+from segzoo.runs.table import compare_runs, find_runs
 
 
 def write_run(folder: Path, ious: list[float | None], **record: object) -> None:

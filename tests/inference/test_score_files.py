@@ -9,7 +9,7 @@ import torch
 
 from segzoo import load_recipe
 from segzoo.data.opening import open_source
-from segzoo.inference.scores import summarise
+from segzoo.inference.score_files import summarise_scores
 from segzoo.scoring.evaluation import Details, Evaluation, count_image
 
 
@@ -30,7 +30,7 @@ def test_one_row() -> None:
     """The worst image comes first, one without any target is left out, and absent classes are null."""
     recipe = load_recipe("quickstart", ['data.counts={"train":2,"val":3}'])
     source = open_source(recipe.data, seed=0)
-    scores = summarise("segzoo/fast_scnn", recipe, source, scored(), ("flip",))
+    scores = summarise_scores("segzoo/fast_scnn", recipe, source, scored(), ("flip",))
     names = [sample.name for sample in source.splits["val"]]
     assert scores.worst == ((names[0], pytest.approx(1 / 3)), (names[2], 1.0))
     row = json.loads(json.dumps(scores.row, allow_nan=False))
@@ -45,4 +45,4 @@ def test_details_are_needed() -> None:
     """A split that was scored as a whole has no worst images."""
     recipe = load_recipe("quickstart", ['data.counts={"train":2,"val":3}'])
     with pytest.raises(ValueError, match="not scored image by image"):
-        summarise("segzoo/fast_scnn", recipe, open_source(recipe.data, seed=0), scored(detail=False), ())
+        summarise_scores("segzoo/fast_scnn", recipe, open_source(recipe.data, seed=0), scored(detail=False), ())

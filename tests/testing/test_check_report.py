@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segzoo.errors import PluginError, UnknownName
 from segzoo.testing import CHECKS as ALL
-from segzoo.testing import ContractError, Report, Row, check_model
+from segzoo.testing import CheckRow, ContractError, Report, check_model
 
 CHECKS = ["spec_without_torch", "parts", "logits_shape", "two_eval_passes"]
 
@@ -67,8 +67,11 @@ def test_a_skip_is_no_unexpected_pass(dropping: Callable[..., Report]) -> None:
 
 def test_raise_if_failed_lists_every_fault() -> None:
     """All faults stand in one message; a good report raises nothing."""
-    good = Row("parts", "passed", "")
-    bad = (Row("gradients", "failed", "no gradient reaches a"), Row("state_dict", "unexpected_pass", "it passes"))
+    good = CheckRow("parts", "passed", "")
+    bad = (
+        CheckRow("gradients", "failed", "no gradient reaches a"),
+        CheckRow("state_dict", "unexpected_pass", "it passes"),
+    )
     Report("a/b", (good,)).raise_if_failed()
     with pytest.raises(ContractError) as caught:
         Report("a/b", (good, *bad)).raise_if_failed()

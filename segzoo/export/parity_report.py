@@ -6,7 +6,7 @@ from segzoo.errors import SegzooError
 from segzoo.spec import Frozen
 
 
-class Comparison(Frozen):
+class OutputComparison(Frozen):
     """What a file says of the same images as its original.
 
     Args:
@@ -99,7 +99,7 @@ class ExportReport(Frozen):
     fixed_dimensions: dict[str, str]
     exported_at: tuple[int, int]
     split: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[OutputComparison, ...]
     gate: str
     calibration: Calibration | None
     speed: Speed | None

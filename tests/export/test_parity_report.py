@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segzoo.export.report import Calibration, Comparison, ExportReport, ParityError, Speed
+from segzoo.export.parity_report import Calibration, ExportReport, OutputComparison, ParityError, Speed
 
 REPORT = ExportReport(
     file="m.onnx",
@@ -16,7 +16,7 @@ REPORT = ExportReport(
     exported_at=(8, 8),
     split="val",
     comparisons=(
-        Comparison(
+        OutputComparison(
             size=(8, 8),
             images=1,
             max_difference=None,

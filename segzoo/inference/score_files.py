@@ -77,7 +77,7 @@ class UnwrittenError(SegzooError):
         self.scores = scores
 
 
-def summarise(
+def summarise_scores(
     model: str, recipe: Recipe, source: Source, found: Evaluation, augmentations: Sequence[Augmentation]
 ) -> Scores:
     """Return the scores of an evaluation.

@@ -15,7 +15,7 @@ Status = Literal["passed", "failed", "skipped", "expected_failure", "unexpected_
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckRow:
     """The outcome of one check; ``detail`` is empty where it passed."""
 
     check: str
@@ -33,7 +33,7 @@ class Report:
     """
 
     model: str
-    rows: tuple[Row, ...]
+    rows: tuple[CheckRow, ...]
 
     @property
     def total(self) -> int:
@@ -46,7 +46,7 @@ class Report:
         return sum(row.status != "skipped" for row in self.rows)
 
     @property
-    def faults(self) -> tuple[Row, ...]:
+    def faults(self) -> tuple[CheckRow, ...]:
         """The checks that failed, and those that passed although the spec expects them to fail."""
         return tuple(row for row in self.rows if row.status in ("failed", "unexpected_pass"))
 
@@ -84,16 +84,16 @@ def check_model(model: str | ModelSpec, *, quick: bool = False, only: Sequence[s
     return Report(subject.id, tuple(_judge(check, subject) for check in checks))
 
 
-def _judge(check: Check, subject: Subject) -> Row:
+def _judge(check: Check, subject: Subject) -> CheckRow:
     expected = subject.spec.expected_failures.get(check.name)
     try:
         check.run(subject)
     except SkippedCheck as reason:
-        return Row(check.name, "skipped", str(reason))
+        return CheckRow(check.name, "skipped", str(reason))
     except (Exception, SystemExit) as error:  # a plugin's code may raise anything
         if expected is None:
-            return Row(check.name, "failed", describe(error))
-        return Row(check.name, "expected_failure", f"{expected} ({describe(error)})")
+            return CheckRow(check.name, "failed", describe(error))
+        return CheckRow(check.name, "expected_failure", f"{expected} ({describe(error)})")
     if expected is not None:
-        return Row(check.name, "unexpected_pass", f"it passes, although the spec expects it to fail: {expected}")
-    return Row(check.name, "passed", "")
+        return CheckRow(check.name, "unexpected_pass", f"it passes, although the spec expects it to fail: {expected}")
+    return CheckRow(check.name, "passed", "")

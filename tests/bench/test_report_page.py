@@ -13,7 +13,7 @@ import pytest
 
 from segzoo.analysis.anatomy import Anatomy, ModuleCost
 from segzoo.bench.accuracy import Accuracy
-from segzoo.bench.report import page, to_csv, to_markdown, write_reports
+from segzoo.bench.report_page import page, to_csv, to_markdown, write_reports
 from segzoo.bench.rows import Row
 from segzoo.bench.summary import summarise
 from segzoo.errors import UsageFault
