@@ -22,7 +22,6 @@ from segzoo.runs.rundir import RunDirectory, RunRecord, Status, now
 from segzoo.runs.same_run import is_complete
 from segzoo.runtime.launch import Launch, read_launch
 from segzoo.runtime.signals import StopRequest, stop_on_signals
-from segzoo.training.verify import KILL, KilledAtStep
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +89,19 @@ def finetune(
     Raises:
         SegzooError: If recipe, data, device or training is at fault.
     """
+    return train_recipe(recipe, out=out, device=device, resume=resume, overwrite=overwrite, stop=StopRequest())
+
+
+def train_recipe(
+    recipe: Recipe,
+    *,
+    out: Path | str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    stop: StopRequest,
+) -> Run:
+    """Train a recipe as :func:`finetune` does, stopped as ``stop`` asks."""
     launch = read_launch()
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     restores = resume and not overwrite and _has_checkpoint(folder)
@@ -98,7 +110,6 @@ def finetune(
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
-    stop = _stop_request()
     stop.repeated = launch.size > 1
     if launch.first:
         with stop_on_signals(stop), open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
@@ -149,12 +160,6 @@ def _closing(run: RunDirectory) -> Iterator[None]:
         if fault is not None:
             raise fault from error
         raise
-
-
-def _stop_request() -> StopRequest:
-    """Return a request that only signals make, or the one that `segzoo verify-resume` asks for."""
-    kill = os.environ.get(KILL)
-    return KilledAtStep(int(kill)) if kill else StopRequest()
 
 
 def resolve_without_weights(recipe: Recipe) -> Recipe:
