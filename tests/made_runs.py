@@ -8,6 +8,9 @@ import signal
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from segzoo.recipe import Recipe
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.runs.lock import open_run
@@ -168,3 +171,22 @@ class Chains:
         """Return the lines of metrics.jsonl without what a clock says."""
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return [{key: row[key] for key in row if key not in UNTIMED} for row in rows]
+
+
+def binary_folder(folder: Path) -> str:
+    """Write images with masks of 0 and 255, and return the recipe's data section."""
+    rng = np.random.default_rng(0)
+    for kind, pixels in (("images", (3,)), ("masks", ())):
+        (folder / kind).mkdir(parents=True)
+        for number in range(6):
+            values = rng.integers(0, 256, (32, 32, *pixels)) if pixels else 255 * rng.integers(0, 2, (32, 32))
+            Image.fromarray(values.astype(np.uint8)).save(folder / kind / f"{number}.png")
+    section = {
+        "format": "folder",
+        "root": str(folder),
+        "images": "images",
+        "masks": "masks",
+        "classes": [{"name": "background"}, {"name": "crack"}],
+        "splits": {"train": 0.7, "val": 0.3},
+    }
+    return f"data={json.dumps(section)}"

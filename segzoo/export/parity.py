@@ -116,7 +116,12 @@ def _exact_fault(found: OutputComparison) -> str | None:
 def _loss_fault(found: OutputComparison, limit: float) -> str | None:
     if found.max_difference is None:
         return f"at {_words(found)} logits are not finite"
-    if found.miou_lost is None or found.miou_lost <= limit:
+    if found.miou_lost is None:
+        return (
+            f"at {_words(found)} the loss of mean IoU is unknown: no pixel of the validation images has a label that "
+            "counts; name data with labelled images"
+        )
+    if found.miou_lost <= limit:
         return None
     return f"at {_words(found)} it loses {found.miou_lost:.4f} of mean IoU, more than --max-miou-loss {limit:g}"
 

@@ -107,6 +107,14 @@ def test_changed_labels_are_counted() -> None:
     assert find_faults([found], Form("onnx", "int8"), max_miou_loss=1.0) == []
 
 
+def test_an_unknown_loss_is_refused() -> None:
+    """Where no pixel counts, a file in half precision cannot be judged; one in float32 is judged by its logits."""
+    found = run(bright).model_copy(update={"mean_iou": None, "exported_mean_iou": None, "miou_lost": None})
+    assert find_faults([found], Form(), max_miou_loss=0.01) == []
+    (fault,) = find_faults([found], Form("onnx", "int8"), max_miou_loss=0.01)
+    assert fault.startswith("at 4x6 pixels the loss of mean IoU is unknown: no pixel of the validation images has a")
+
+
 @pytest.mark.parametrize(("offset", "passes"), [(0.0009, True), (0.0011, False)])
 def test_tolerance_of_logits(offset: float, passes: bool) -> None:
     """Up to a thousandth passes, more does not, at whatever scale logits are."""
