@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-slow check bench figures generate clean
+.PHONY: demo test test-slow check bench gpu figures generate clean
 
 # One environment serves every target: the whole tested set of packages, pinned.
 $(STAMP): pyproject.toml constraints.txt
@@ -31,6 +31,10 @@ check: $(STAMP)
 # What every model of the zoo costs on this processor, in about ten minutes.
 bench: $(STAMP)
 	$(BIN)/segzoo bench --device cpu --quick
+
+# Everything that needs a GPU, in 25 minutes; called again, it goes on. CAMVID=FOLDER trains its recipes too.
+gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu_plan.py $(if $(CAMVID),--camvid $(CAMVID))
 
 # The figures that README and docs quote, but for those that take longer or need a GPU.
 figures: $(STAMP)

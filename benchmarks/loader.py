@@ -180,11 +180,11 @@ def quotient(found: dict[str, dict[str, float]], side: str, key: str) -> float:
     return found[side][key] / found["plain"][key]
 
 
-def draw_data(folder: Path, *, copies: int = 1) -> None:
-    """Write scenes in the layout of CamVid, each under so many names."""
+def draw_data(folder: Path, *, images: int = IMAGES, copies: int = 1) -> None:
+    """Write scenes in the layout of CamVid, each under several names."""
     for kind in ("images", "masks"):
         (folder / "train" / kind).mkdir(parents=True)
-    for number in range(IMAGES):
+    for number in range(images):
         image, mask = draw_scene(number, size=(HEIGHT, WIDTH), num_classes=CLASSES, ignore_index=VOID)
         soft = cv2.GaussianBlur(image, (3, 3), 0)
         cv2.imwrite(str(folder / f"train/images/{number:04d}.jpg"), cv2.cvtColor(soft, cv2.COLOR_RGB2BGR))

@@ -54,7 +54,7 @@ class Subject:
         expected = (image.shape[0], self.num_classes, height, width)
         if tuple(logits.shape) != expected:
             raise ValueError(f"expected logits {expected} for images {tuple(image.shape)}, got {tuple(logits.shape)}")
-        wrong = logits.numel() - int(torch.isfinite(logits).sum())
+        wrong = int((~torch.isfinite(logits)).sum())
         if wrong:
             raise ValueError(f"{wrong} of {logits.numel()} logits are not finite")
 
