@@ -35,7 +35,7 @@ def test_follows_its_formula() -> None:
         for parameter in model.parameters():
             parameter.data.add_(torch.randn_like(parameter))
         model(torch.randn(2, 3, 4, 4))
-        average.update(model)
+        average.update()
         for name, tensor in model.state_dict().items():
             counter = name.endswith("num_batches_tracked")
             expected[name] = tensor.double() if counter else 0.9 * expected[name] + 0.1 * tensor.double()
@@ -56,7 +56,7 @@ def test_what_is_frozen_keeps_every_bit() -> None:
     model.train()
     for _ in range(20):
         model(torch.randn(2, 3, 4, 4))
-        average.update(model)
+        average.update()
 
     for name, tensor in average.model.encoder.state_dict().items():
         assert torch.equal(tensor, before[name]), name

@@ -65,12 +65,13 @@ def test_a_group_of_one_steps_as_a_process_alone(monkeypatch: pytest.MonkeyPatch
         tuple(map(str, range(8))),
     )
     plain, _ = build_parts(recipe, device)
-    losses = [step_of(plain, plain.model, ALONE)([batch])]
+    losses = [step_of(plain, ALONE)([batch])]
     with join_group(Launch(), device) as world:
         parts, _ = build_parts(recipe, device)
         model = synchronise(parts.model)
         assert any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
-        losses.append(step_of(parts, world.wrap(model), world)([batch]))
+        assert model is parts.model
+        losses.append(step_of(parts, world)([batch]))
         world.share(model.buffers())
         assert world.agree(None) is None
         assert world.collect(7) == [7]
@@ -79,10 +80,10 @@ def test_a_group_of_one_steps_as_a_process_alone(monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
 
 
-def step_of(parts: Parts, model: nn.Module, world: World) -> TrainStep:
-    """Return the step of a run on a model that may be wrapped."""
+def step_of(parts: Parts, world: World) -> TrainStep:
+    """Return the step of a run."""
     return TrainStep(
-        predictor=parts.predictor.through(model),
+        predictor=parts.predictor,
         loss=parts.loss,
         optimizer=parts.optimizer,
         scaler=parts.scaler,
