@@ -53,7 +53,8 @@ class Slots:
 
         Where CUDA refuses, it stays as it is.
         """
-        code = int(torch.cuda.cudart().cudaHostRegister(self._address, len(self._memory), 0))
+        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        code = int(runtime.cudaHostRegister(self._address, len(self._memory), 0))
         self._pinned = code == 0
         if not self._pinned:
             logger.debug("%d bytes for batches cannot be page-locked: CUDA error %d", len(self._memory), code)
@@ -68,7 +69,8 @@ class Slots:
         self._pinned = False
         with suppress(RuntimeError):  # the device may have failed, which is reported where it is used
             torch.cuda.current_stream().synchronize()
-            torch.cuda.cudart().cudaHostUnregister(self._address)
+            runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            runtime.cudaHostUnregister(self._address)
 
     def claim(self) -> int | None:
         """Return a slot that nobody uses, the last one used first; None where all are taken."""
@@ -96,10 +98,10 @@ class Slots:
         if not self._pinned:
             self._free.extend(returned)
         elif returned:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._reading.append((event, returned))
-        while self._reading and self._reading[0][0].query():
+        while self._reading and self._reading[0][0].query():  # type: ignore[no-untyped-call]
             self._free.extend(self._reading.popleft()[1])
 
     @property

@@ -32,7 +32,7 @@ class GraphStep:
 
     def __init__(self, step: TrainStep) -> None:
         self._step = step
-        self._side = torch.cuda.Stream(step.device)
+        self._side = torch.cuda.Stream(step.device)  # type: ignore[no-untyped-call]
         self._shapes: Shapes | None = None
         self._warm = 0
         self._recording: _Recording | None = None

@@ -108,7 +108,9 @@ class TrainStep:
         losses = []
         shares = self._shares(targets)
         for place, (batch, target, share) in enumerate(zip(batches, targets, shares, strict=True), start=1):
-            images = batch.images.to(self.device, non_blocking=True)
+            images = batch.images
+            if isinstance(images, Tensor):  # what is compiled begins on the device
+                images = images.to(self.device, non_blocking=True)
             with nullcontext() if place == len(batches) else unsynced(self._sums):
                 sums = self._sums(images, target)
                 loss = self.loss.value(self.world.add(sums)) * share

@@ -78,7 +78,7 @@ class Mark:
     def __init__(self, device: torch.device) -> None:
         self._event: torch.cuda.Event | None = None
         if device.type == "cuda":
-            self._event = torch.cuda.Event(enable_timing=True)
+            self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             self._event.record()
         elif device.type == "mps":
             torch.mps.synchronize()
@@ -88,7 +88,8 @@ class Mark:
         """Return when the device came here, by the clock of ``time.perf_counter``; waits for the device."""
         if self._event is None:
             return self._time
-        later = torch.cuda.Event(enable_timing=True)
+        later = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         later.record()
         later.synchronize()
-        return time.perf_counter() - self._event.elapsed_time(later) / 1000
+        milliseconds: float = self._event.elapsed_time(later)
+        return time.perf_counter() - milliseconds / 1000
