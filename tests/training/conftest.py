@@ -77,13 +77,14 @@ class Runs:
 
 @pytest.fixture(autouse=True)
 def _torch_as_it_was() -> Iterator[None]:
-    """Give back the threads and the determinism that a run sets."""
+    """Give back the threads, the determinism and the precision that a run sets."""
     import torch
 
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.fixture

@@ -43,6 +43,16 @@ def test_trains_and_resumes(tmp_path: Path, model: str, changes: tuple[str, ...]
     assert run.record.device_name == torch.cuda.get_device_name(0)
 
 
+def test_a_run_with_a_graph_resumes_without_one(tmp_path: Path) -> None:
+    """The encoder is thawed behind the first epoch, which records again, and the checkpoint goes on without a graph."""
+    settings = (*SMALL, "transfer.strategy=finetune", "transfer.unfreeze_encoder_at=2", "train.workers=2")
+    run = finetune(load_recipe("quickstart", (*settings, "train.cuda_graph=true")), out=tmp_path / "run", device="cuda")
+    longer = load_recipe("quickstart", (*settings, "train.epochs=3"))
+    run = finetune(longer, out=tmp_path / "run", device="cuda", resume=True)
+    assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
+    assert all(math.isfinite(row["train_loss"]) for row in run.metrics)
+
+
 def test_the_loss_falls(tmp_path: Path) -> None:
     """Eight epochs on a GPU learn as they do on a CPU."""
     run = finetune(load_recipe("quickstart"), out=tmp_path / "run", device="cuda")
