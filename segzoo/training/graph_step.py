@@ -104,12 +104,14 @@ def _record(step: TrainStep, batches: Sequence[Trainable], stream: torch.cuda.St
         with replaced(groups, values), torch.cuda.graph(graph, stream=stream):
             loss = step(held)
     except RuntimeError as error:
-        if lacks_memory(error):
-            raise
+        # The end of a recording that failed raises again, and says less.
+        cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+        if lacks_memory(cause):
+            raise cause from None
         raise TrainingError(
-            f"the optimizer step cannot be recorded as a CUDA graph: {str(error).splitlines()[0]}. Set "
+            f"the optimizer step cannot be recorded as a CUDA graph: {str(cause).splitlines()[0]}. Set "
             "train.cuda_graph to false"
-        ) from error
+        ) from cause
     return _Recording(step, graph, held, rates, loss)
 
 

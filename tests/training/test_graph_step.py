@@ -1,8 +1,9 @@
-"""A recorded step is the step: on a CUDA device, as nothing of it runs elsewhere."""
+"""A recorded step is the step; what CUDA does is played by the test where there is no GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -20,10 +21,7 @@ from segzoo.training.optimizers import build_optimizer, learning_rates, set_lear
 from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.watch import weights_are_finite
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+HAS_GPU = torch.cuda.is_available()
 
 STEPS = 20
 OPTIMIZERS: tuple[OptimizerSection, ...] = (Sgd(), Adam(weight_decay=0.01), AdamW())
@@ -93,6 +91,8 @@ def train(step: TrainStep, made: Step, *, accumulate: int) -> list[float]:
     return [loss.item() for loss in losses]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="there is no CUDA device")
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("section", OPTIMIZERS, ids=lambda section: section.name)
@@ -117,6 +117,9 @@ def test_a_recorded_step_is_the_step(
         assert {key: one[key] for key in one if key != "params"} == {key: two[key] for key in two if key != "params"}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="there is no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_nothing_waits_after_the_recording() -> None:
     """Copies, rates, the launch and the loss are queued without waiting for the device."""
     step = build()
@@ -133,27 +136,8 @@ def test_nothing_waits_after_the_recording() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_step_that_cannot_be_recorded_is_refused() -> None:
-    """A model that reads a value from the device while it is recorded ends the run with the way out."""
-
-    class Reads(nn.Module):
-        def __init__(self, model: nn.Module) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, image: Tensor) -> Tensor:
-            scores: Tensor = self.model(image)
-            return scores * (1.0 if scores.sum().item() else 2.0)
-
-    step = build()
-    step.predictor.model = Reads(step.predictor.model)
-    recorded = GraphStep(step)
-    for number in range(WARM_UP):
-        recorded([batch(8, number)])
-    with pytest.raises(TrainingError, match=r"cannot be recorded as a CUDA graph: .* Set train.cuda_graph to false"):
-        recorded([batch(8, WARM_UP)])
-
-
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_GPU, reason="there is no CUDA device")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_bad_weights_are_found_on_the_device(value: float) -> None:
     """The multi-tensor norm passes on what is not finite."""
@@ -162,3 +146,123 @@ def test_bad_weights_are_found_on_the_device(value: float) -> None:
     with torch.no_grad():
         model[57].weight[3, 4] = value
     assert not weights_are_finite(model)
+
+
+class Played:
+    """A step that only adds up bytes times its learning rate, and the CUDA that records it.
+
+    What is recorded reads the batch that it was recorded with, and writes the loss that it returned.
+    """
+
+    def __init__(self, *, fault: str | None = None) -> None:
+        self.device = torch.device("cpu")
+        self.optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.0)
+        self.fault = fault
+        self.calls: list[str] = []
+        self.stream = "main"
+        self._recorded: tuple[Sequence[Trainable], Tensor, Tensor] | None = None
+
+    def __call__(self, batches: Sequence[Trainable]) -> Tensor:
+        """Return the loss."""
+        (group,) = self.optimizer.param_groups
+        self.calls.append(self.stream)
+        if self.stream == "recording":
+            assert group["capturable"]
+            if self.fault is not None:
+                raise RuntimeError(self.fault)
+            loss = torch.zeros(())
+            self._recorded = batches, group["lr"], loss
+            return loss
+        assert not group["capturable"]
+        return self.add_up(batches, group["lr"])
+
+    @staticmethod
+    def add_up(batches: Sequence[Trainable], rate: float | Tensor) -> Tensor:
+        """Return the sum of the bytes times the rate."""
+        sums = [batch.images.sum() + batch.masks.sum() for batch in batches if isinstance(batch.images, Tensor)]
+        return torch.stack(sums).sum().float() * rate
+
+    def replay(self) -> None:
+        """Do what was recorded."""
+        assert self._recorded is not None
+        batches, rate, loss = self._recorded
+        self.calls.append("replay")
+        loss.copy_(self.add_up(batches, rate))
+
+    @contextmanager
+    def on(self, stream: str) -> Iterator[None]:
+        """Do work on a stream."""
+        self.stream, before = stream, self.stream
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    def wait_stream(self, _: object) -> None:
+        """Order streams."""
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Played]:
+    """Return a function that puts a played step in CUDA's place."""
+
+    def start(*, fault: str | None = None) -> Played:
+        played = Played(fault=fault)
+        for name, value in {
+            "Stream": lambda device: played,
+            "current_stream": lambda device: played,
+            "stream": lambda stream: played.on("side"),
+            "CUDAGraph": lambda: played,
+            "graph": lambda graph, stream: played.on("recording"),
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        return played
+
+    return start
+
+
+def pageable(images: int, seed: int) -> Batch:
+    """Return a small random batch."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (images, 3, 2, 2), generator=generator, dtype=torch.uint8)
+    return Batch(pixels, torch.full((images, 2, 2), seed, dtype=torch.uint8), ("name",) * images)
+
+
+def test_every_call_is_one_step_of_its_own_batch(play: Callable[..., Played]) -> None:
+    """Warm-up, recording and other shapes included: each loss is that of its batch and rate, and stays."""
+    played = play()
+    step = GraphStep(played)  # type: ignore[arg-type]
+    losses, expected = [], []
+    for number, images in enumerate([4, 4, 4, 4, 4, 3, 4]):
+        rate = 0.5 / (number + 1)
+        played.optimizer.param_groups[0]["lr"] = rate
+        batches = [pageable(images, number), pageable(images, number + 50)]
+        losses.append(step(batches))
+        expected.append(Played.add_up(batches, rate).item())
+        assert played.optimizer.param_groups[0]["lr"] == rate
+
+    assert [loss.item() for loss in losses] == pytest.approx(expected, rel=1e-6)
+    assert played.calls == ["side"] * WARM_UP + ["recording", "replay", "replay", "main", "replay"]
+
+
+def test_a_step_that_cannot_be_recorded_is_refused(play: Callable[..., Played]) -> None:
+    """The message has CUDA's reason and the way out; the optimizer is as it was."""
+    played = play(fault="operation not permitted when stream is capturing\nCompile with ...")
+    step = GraphStep(played)  # type: ignore[arg-type]
+    for number in range(WARM_UP):
+        step([pageable(4, number)])
+    told = (
+        r"cannot be recorded as a CUDA graph: operation not permitted when stream is capturing\. Set train\.cuda_graph"
+    )
+    with pytest.raises(TrainingError, match=told):
+        step([pageable(4, WARM_UP)])
+    assert played.optimizer.param_groups[0]["lr"] == 0.0
+
+
+def test_a_recording_that_needs_too_much_memory_is_no_other_fault(play: Callable[..., Played]) -> None:
+    """The error of the device passes, so that the run can suggest a batch size."""
+    step = GraphStep(play(fault="CUDA out of memory"))  # type: ignore[arg-type]
+    for number in range(WARM_UP):
+        step([pageable(4, number)])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        step([pageable(4, WARM_UP)])
