@@ -105,6 +105,7 @@ def _torch_as_it_was() -> Iterator[None]:
     if torch and threads:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("highest")
 
 
 @pytest.fixture

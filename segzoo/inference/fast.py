@@ -74,7 +74,7 @@ def choose_way(
         patience: Seconds that a plain pass may take for others to be tried at all.
     """
     plain = build(PLAIN)
-    wanted = run(plain).float()
+    wanted = run(plain).float().cpu()
     before = _seconds(lambda: run(plain), device, patience)
     trials = [Trial(way=PLAIN, latency_ms=1e3 * before, changed=0.0, distance=0.0)]
     chosen, best, fastest = PLAIN, plain, before
@@ -87,7 +87,7 @@ def choose_way(
         try:
             candidate = build(way)
             seconds = _seconds(lambda: run(candidate), device, patience)
-            trial = _trial(way, seconds, wanted, run(candidate).float(), judged=judged)
+            trial = _trial(way, seconds, wanted, run(candidate).float().cpu(), judged=judged)
         except Exception as error:  # compilers and devices have exceptions of their own
             trials.append(Trial(way=way, refused=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"))
             return
@@ -108,7 +108,7 @@ def choose_way(
 
 def _trial(way: Way, seconds: float, wanted: Tensor, found: Tensor, *, judged: bool) -> Trial:
     """Compare logits with those in float32."""
-    if (~torch.isfinite(found)).any():
+    if not torch.isfinite(found).all():
         return Trial(way=way, latency_ms=1e3 * seconds, refused="logits are not finite")
     changed = float((found.argmax(1) != wanted.argmax(1)).double().mean())
     apart = (found.softmax(1) - wanted.softmax(1)).abs().amax(1).flatten()

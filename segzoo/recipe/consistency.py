@@ -18,6 +18,11 @@ USED_BY = {
 }
 """The strategies that look at each key of ``transfer``."""
 
+FIXES_SIZE = frozenset(
+    {"CenterCrop", "CropNonEmptyMaskIfExists", "RandomCrop", "RandomResizedCrop", "RandomSizedCrop", "Resize"}
+)
+"""Transforms that give images of one size."""
+
 
 def check_consistency(recipe: Recipe) -> None:
     """Refuse keys that the rest of the recipe gives no meaning.
@@ -48,6 +53,13 @@ def _weight_faults(recipe: Recipe, num_classes: int) -> Iterator[str]:
             yield f"loss.{position}.class_weights has {len(weights)} numbers, but the data has {num_classes} classes"
 
 
+def has_one_size(recipe: Recipe) -> bool:
+    """Return whether all images that a recipe trains on have one size, whatever the data's sizes are."""
+    return recipe.data.image_size is not None or any(
+        entry.name in FIXES_SIZE and entry.p in (None, 1) for entry in recipe.augment
+    )
+
+
 def _faults(recipe: Recipe) -> Iterator[str]:
     transfer = recipe.transfer
     for key, strategies in USED_BY.items():
@@ -56,6 +68,11 @@ def _faults(recipe: Recipe) -> Iterator[str]:
             known = " or ".join(map(repr, strategies))
             yield f"transfer.{key} {value!r} means nothing to strategy {transfer.strategy!r}, only to {known}"
     yield from _feature_faults(recipe)
+    if recipe.train.cuda_graph and not has_one_size(recipe):
+        yield (
+            "train.cuda_graph true records a step for images of one size, but data.image_size is null and augment does "
+            "not crop; set data.image_size, or set train.cuda_graph to false"
+        )
     named = getattr(recipe.data, "classes", None)
     if named:
         yield from _weight_faults(recipe, len(named))
@@ -84,3 +101,8 @@ def _feature_faults(recipe: Recipe) -> Iterator[str]:
         )
     if recipe.train.compile:
         yield f"train.compile true: {transfer.strategy!r} trains a head alone, which is not compiled"
+    if recipe.train.cuda_graph:
+        yield (
+            f"train.cuda_graph true: {transfer.strategy!r} trains a head alone, which is not recorded as a graph; set "
+            "it to false"
+        )

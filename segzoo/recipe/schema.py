@@ -242,7 +242,13 @@ class TrainSection(Frozen):
     accumulate: int = Field(default=1, ge=1, description="Batches per optimizer step.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
-    compile: bool = False
+    compile: bool = Field(default=False, description="Compile normalisation, model and loss as one function.")
+    cuda_graph: bool = Field(
+        default=False, description="Launch each optimizer step as one CUDA graph; for small batches on one GPU."
+    )
+    float32_matmul_precision: Literal["highest", "high", "medium"] = Field(
+        default="highest", description="Of matrix products in float32; 'high' lets GPUs round to TF32."
+    )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     grad_clip: Positive | None = Field(default=None, description="Largest L2 norm of the whole gradient.")
     aux_weight: Positive | None = Field(

@@ -15,7 +15,7 @@ from segzoo.recipe import Recipe, load_recipe, recipe_json
 from segzoo.runs.rundir import RunDirectory
 
 MAY_GROW = ("train.epochs", "train.max_steps")
-MAY_CHANGE = ("train.workers",)
+MAY_CHANGE = ("train.workers", "train.cuda_graph")
 
 
 def is_complete(folder: Path, recipe: Recipe) -> bool:

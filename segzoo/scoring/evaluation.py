@@ -221,6 +221,20 @@ class Windows(NamedTuple):
         return score_in_windows(score, images, window=self.size, overlap=OVERLAP, batch_size=self.batch_size)
 
 
+class Compilation(NamedTuple):
+    """What torch compiles for: each size of batch by itself, or one program for sizes that vary.
+
+    A program for one size is the same wherever it is compiled; that of many depends on the sizes that it met.
+
+    Args:
+        train_sizes_vary: Whether training images have many sizes.
+        eval_sizes_vary: Whether scored images have many sizes.
+    """
+
+    train_sizes_vary: bool
+    eval_sizes_vary: bool
+
+
 class Predictor:
     """Runs a model on bytes: normalised, in evaluation mode, in the run's precision.
 
@@ -232,6 +246,7 @@ class Predictor:
         channels_last: Whether images are laid out with channels last.
         cut: Where the model is cut in two; None runs it as a whole.
         windows: The windows in which it is called on images; None calls it on whole images.
+        compilation: How calling it is compiled, and a training step that uses it; None compiles neither.
     """
 
     def __init__(
@@ -244,6 +259,7 @@ class Predictor:
         channels_last: bool,
         cut: Cut | None = None,
         windows: Windows | None = None,
+        compilation: Compilation | None = None,
     ) -> None:
         self.model = model
         self.normalise = normalise
@@ -252,6 +268,10 @@ class Predictor:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.cut = cut
         self.windows = windows
+        self.compilation = compilation
+        self._logits: Callable[[Tensor | Features], Tensor] = self.logits
+        if compilation is not None:
+            self._logits = torch.compile(self.logits, dynamic=compilation.eval_sizes_vary)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Map uint8 images to the model's input."""
@@ -282,24 +302,14 @@ class Predictor:
     def _score(self, features: Features) -> Tensor:
         return self._cut().score(features)
 
-    def through(self, model: nn.Module) -> Predictor:
-        """Return a predictor that is this one but for the model, such as one that wraps this one's."""
-        return Predictor(
-            model,
-            self.normalise,
-            device=self.device,
-            dtype=self.dtype,
-            channels_last=self.layout is torch.channels_last,
-            cut=self.cut,
-            windows=self.windows,
-        )
-
     def __call__(self, images: Tensor | Features) -> Tensor:
         """Map uint8 images, or features of them, to float32 logits with the model in evaluation mode."""
         self.model.eval()
-        if self.windows is None or not isinstance(images, Tensor):
-            return self.logits(images)
-        return self.windows.score(self.logits, images.to(self.device, non_blocking=True))
+        if not isinstance(images, Tensor):
+            return self._logits(images)
+        # What is compiled begins on the device.
+        images = images.to(self.device, non_blocking=True)
+        return self._logits(images) if self.windows is None else self.windows.score(self._logits, images)
 
     def _cut(self) -> Cut:
         if self.cut is None:

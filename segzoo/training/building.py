@@ -27,12 +27,12 @@ from segzoo.params import validate_params
 from segzoo.plugins import get_spec
 from segzoo.pretrained import Identity
 from segzoo.recipe import Recipe
-from segzoo.recipe.consistency import check_class_weights
+from segzoo.recipe.consistency import check_class_weights, has_one_size
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.runs.rundir import RunRecord
 from segzoo.runtime.distributed import ALONE, World
-from segzoo.scoring.evaluation import Predictor, Windows
+from segzoo.scoring.evaluation import Compilation, Predictor, Windows
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
@@ -63,6 +63,7 @@ def build_parts(
     params = validate_params(spec, recipe.model.params)
     spec = spec.refined(params)
     check_sync_batchnorm(recipe, device, world)
+    check_cuda_graph(recipe, device, world)
     with world.in_turn():
         source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
     transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
@@ -173,8 +174,13 @@ def synchronise(model: nn.Module) -> nn.Module:
 
 def build_predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
     """Return what runs a model on its device as the recipe says: precision, layout, compilation, cut, windows."""
+    compilation = None
     if recipe.train.compile:
-        model.compile()  # in place, so that names of tensors stay
+        windows = recipe.eval.window is not None
+        compilation = Compilation(
+            train_sizes_vary=not has_one_size(recipe),
+            eval_sizes_vary=recipe.data.image_size is None and not windows,
+        )
     return Predictor(
         model,
         normalise,
@@ -183,6 +189,7 @@ def build_predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, devi
         channels_last=recipe.train.channels_last,
         cut=build_cut(model, recipe.transfer),
         windows=_windows(recipe),
+        compilation=compilation,
     )
 
 
@@ -194,6 +201,8 @@ def _windows(recipe: Recipe) -> Windows | None:
 def configure(recipe: Recipe, device: torch.device) -> None:
     """Choose the kernels of this process as the recipe says."""
     torch.use_deterministic_algorithms(recipe.train.deterministic, warn_only=True)
+    # Always set: an earlier run of this process may have chosen another.
+    torch.set_float32_matmul_precision(recipe.train.float32_matmul_precision)
     if device.type == "cuda":
         # With sizes that do not change, trying the kernels out once pays; the choice may differ from run to run.
         torch.backends.cudnn.benchmark = not recipe.train.deterministic and recipe.data.image_size is not None
@@ -242,6 +251,25 @@ def check_sync_batchnorm(recipe: Recipe, device: torch.device, world: World) -> 
         raise RecipeError(
             f"train.sync_batchnorm true: SyncBatchNorm needs GPUs, but {world.size} processes train on {device.type}; "
             "set it to false, or train in one process"
+        )
+
+
+def check_cuda_graph(recipe: Recipe, device: torch.device, world: World) -> None:
+    """Refuse a CUDA graph where there is none.
+
+    Raises:
+        RecipeError: If a device other than a GPU trains, or several processes do.
+    """
+    if not recipe.train.cuda_graph:
+        return
+    if device.type != "cuda":
+        raise RecipeError(
+            f"train.cuda_graph true needs a CUDA device, but the run trains on {device.type}; set it to false"
+        )
+    if world.size > 1:
+        raise RecipeError(
+            f"train.cuda_graph true records the step of one process, but {world.size} processes train; set it to "
+            "false, or train in one process"
         )
 
 

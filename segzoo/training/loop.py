@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segzoo.data.draws import derive_seed
 from segzoo.errors import Interrupted, TrainingError
@@ -27,6 +28,7 @@ from segzoo.runtime.signals import StopRequest
 from segzoo.scoring.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.freezing import Freezer
+from segzoo.training.graph_step import GraphStep
 from segzoo.training.optimizers import learning_rates, restore_optimizer, set_learning_rate
 from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, Pace, show_progress
@@ -35,7 +37,7 @@ from segzoo.training.state import State
 from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled
 from segzoo.training.supply import Supply
-from segzoo.training.watch import CHECK_EVERY, LossWatch, weights_are_finite
+from segzoo.training.watch import CHECK_EVERY, LossWatch, Mark, weights_are_finite
 
 NAMED = 64
 """How many samples of a step a message lists."""
@@ -122,8 +124,8 @@ class Trainer:
                     self._finish_epoch(display, events)
                     self._hear()
                 elif self._hear() or self._checkpoint_is_due():
-                    self._refuse_bad_state()
-                    self._count_seconds()
+                    self._refuse_bad_state(weights_are_finite(parts.model))
+                    self._count_seconds(time.perf_counter())
                     self._save()
                 self._leave()
             self.leave()  # a signal that came after the last step
@@ -173,10 +175,10 @@ class Trainer:
         if self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1):
             self._step = self._new_step()
 
-    def _new_step(self) -> TrainStep:
+    def _new_step(self) -> Callable[[Sequence[Trainable]], Tensor]:
         parts = self.parts
-        return TrainStep(
-            predictor=parts.predictor.through(self.world.wrap(parts.model)),
+        step = TrainStep(
+            predictor=parts.predictor,
             loss=parts.loss,
             optimizer=parts.optimizer,
             scaler=parts.scaler,
@@ -185,6 +187,7 @@ class Trainer:
             device=parts.device,
             world=self.world,
         )
+        return GraphStep(step) if parts.recipe.train.cuda_graph else step
 
     def _learning_rate(self) -> float:
         schedule = self.parts.recipe.scheduler
@@ -210,10 +213,10 @@ class Trainer:
                 "Lower optimizer.lr, set train.grad_clip, or use train.precision 'fp32'"
             )
 
-    def _refuse_bad_state(self) -> None:
-        """Stop before weights that are not finite, or that moved while frozen, can replace good ones."""
+    def _refuse_bad_state(self, finite: Tensor) -> None:
+        """Stop before weights that are not finite can replace good ones; reading the flag waits for the device."""
         self._refuse_bad_loss()
-        if not weights_are_finite(self.parts.model):
+        if not finite:
             raise TrainingError(
                 f"the weights are not finite any more {self._describe(self.state.step - 1)}. The last good checkpoint "
                 "is kept. Lower optimizer.lr, or set train.grad_clip"
@@ -236,15 +239,19 @@ class Trainer:
 
     def _finish_epoch(self, display: Display, events: Events) -> None:
         """Validate, write the epoch's line, keep the best weights, save."""
-        self._refuse_bad_state()
+        # The device checks and marks the end while it is given the validation; nothing is written before both are read.
+        finite, end = weights_are_finite(self.parts.model), Mark(self.parts.device)
         self.freezer.audit()
-        self._count_seconds()
         epoch = math.ceil(self.state.step / self.parts.plan.steps_per_epoch)
         try:
             score = self._validate(epoch)
         except Stopped:
+            self._refuse_bad_state(finite)
+            self._count_seconds(end.time())
             self._save()  # the epoch is validated when the run goes on
             self.leave()
+        self._refuse_bad_state(finite)
+        self._count_seconds(end.time())
         row = epoch_row(
             score,
             names=self.parts.names,
@@ -294,8 +301,7 @@ class Trainer:
                 write_best(self.parts, self.run.model, row, score, self.environment)
         self.run.append_row(row)
 
-    def _count_seconds(self) -> None:
-        now = time.perf_counter()
+    def _count_seconds(self, now: float) -> None:
         self.state.epoch_seconds += now - self._clock
         self._clock = now
 

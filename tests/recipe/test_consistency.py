@@ -40,6 +40,22 @@ FOLDER = 'data={"format":"folder","classes":[{"name":"a"},{"name":"b"}],"splits"
             "eval.window [64, 64]: transfer.cache 'memory' keeps features of whole images",
         ),
         (
+            ["transfer.strategy=feature_hook", "train.cuda_graph=true"],
+            "train.cuda_graph true: 'feature_hook' trains a head alone, which is not recorded as a graph; set it to",
+        ),
+        (
+            ["train.cuda_graph=true", "data.image_size=null"],
+            "train.cuda_graph true records a step for images of one size, but data.image_size is null",
+        ),
+        (
+            [
+                "train.cuda_graph=true",
+                "data.image_size=null",
+                'augment=[{"name":"RandomCrop","height":32,"width":32,"p":0.5}]',
+            ],
+            "set data.image_size, or set train.cuda_graph to false",
+        ),
+        (
             ['scheduler={"name": "onecycle", "max_lr": 0.001}', "optimizer.lr=0.01"],
             "scheduler.max_lr 0.001: one cycle rises to it from optimizer.lr, which is 0.01",
         ),
@@ -66,3 +82,9 @@ def test_every_key_of_transfer_has_its_strategies() -> None:
     """A new key cannot be forgotten here, and a default asks for nothing."""
     assert set(USED_BY) | {"strategy"} == set(TransferSection.model_fields)
     check_consistency(load_recipe("quickstart", ["transfer.cache=none", "transfer.encoder_lr_scale=1.0"]))
+
+
+def test_crops_give_images_of_one_size() -> None:
+    """A step may be recorded without `data.image_size` where every image is cropped."""
+    crop = 'augment=[{"name":"RandomCrop","height":32,"width":32}]'
+    check_consistency(load_recipe("quickstart", ["train.cuda_graph=true", "data.image_size=null", crop]))

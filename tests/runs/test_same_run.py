@@ -32,7 +32,7 @@ def test_resume_needs_the_same_recipe(runs: Any, tmp_path: Path, change: str, to
         runs.begin(tmp_path / "a", change, resume=True)
 
     assert told in str(caught.value)
-    assert "only train.workers may change and train.epochs, train.max_steps grow" in str(caught.value)
+    assert "only train.workers, train.cuda_graph may change and train.epochs, train.max_steps grow" in str(caught.value)
     assert runs.contents(tmp_path) == before
     assert load_recipe(run.recipe_path) == runs.recipe()
 

@@ -17,7 +17,16 @@ from segzoo.data.loading.loaders import EvalBatch
 from segzoo.data.normalise import Normalise
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
 from segzoo.metrics import boundary_f1, class_counts, confusion
-from segzoo.scoring.evaluation import Evaluation, Predictor, Stopped, Windows, count_image, evaluate, resize_logits
+from segzoo.scoring.evaluation import (
+    Compilation,
+    Evaluation,
+    Predictor,
+    Stopped,
+    Windows,
+    count_image,
+    evaluate,
+    resize_logits,
+)
 
 CLASSES = 3
 IGNORED = 255
@@ -197,7 +206,13 @@ def test_resizing_to_the_same_size_is_nothing() -> None:
     assert resize_logits(logits, (8, 3)).shape == (1, 2, 8, 3)
 
 
-def predictor(model: nn.Module, *, dtype: torch.dtype | None = None, channels_last: bool = False) -> Predictor:
+def predictor(
+    model: nn.Module,
+    *,
+    dtype: torch.dtype | None = None,
+    channels_last: bool = False,
+    compilation: Compilation | None = None,
+) -> Predictor:
     """Return a predictor that subtracts nothing and halves."""
     return Predictor(
         model,
@@ -205,7 +220,27 @@ def predictor(model: nn.Module, *, dtype: torch.dtype | None = None, channels_la
         device=CPU,
         dtype=dtype,
         channels_last=channels_last,
+        compilation=compilation,
     )
+
+
+@pytest.mark.parametrize("sizes_vary", [False, True])
+def test_a_compiled_predictor_scores_alike(sizes_vary: bool) -> None:
+    """Normalisation and model are compiled for evaluation mode; what a training step calls is not."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
+    compiled = predictor(model, compilation=Compilation(train_sizes_vary=sizes_vary, eval_sizes_vary=sizes_vary))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+    for height in (8, 9, 10):
+        images = torch.randint(256, (2, 3, height, 7), dtype=torch.uint8)
+        with torch.inference_mode():
+            torch.testing.assert_close(compiled(images), predictor(model)(images))
+
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == (1 if sizes_vary else 3)
+    compiled.logits(images)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == (1 if sizes_vary else 3)
 
 
 def test_predictor_normalises_and_sets_the_mode() -> None:

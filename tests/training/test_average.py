@@ -35,7 +35,7 @@ def test_follows_its_formula() -> None:
         for parameter in model.parameters():
             parameter.data.add_(torch.randn_like(parameter))
         model(torch.randn(2, 3, 4, 4))
-        average.update(model)
+        average.update()
         for name, tensor in model.state_dict().items():
             counter = name.endswith("num_batches_tracked")
             expected[name] = tensor.double() if counter else 0.9 * expected[name] + 0.1 * tensor.double()
@@ -56,7 +56,7 @@ def test_what_is_frozen_keeps_every_bit() -> None:
     model.train()
     for _ in range(20):
         model(torch.randn(2, 3, 4, 4))
-        average.update(model)
+        average.update()
 
     for name, tensor in average.model.encoder.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -70,3 +70,19 @@ def test_takes_no_gradient() -> None:
 
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_follows_a_model_whose_state_is_loaded() -> None:
+    """A checkpoint is copied into the tensors that the average knows."""
+    torch.manual_seed(0)
+    model, other = Small(), Small()
+    average = WeightAverage(model, 0.5)
+
+    model.load_state_dict(other.state_dict())
+    average.model.load_state_dict(other.state_dict())
+    model.head[0].weight.data.add_(2)
+    model.head[1].num_batches_tracked.add_(3)
+    average.update()
+
+    torch.testing.assert_close(average.model.head[0].weight, other.head[0].weight + 1)
+    assert average.model.head[1].num_batches_tracked == 3

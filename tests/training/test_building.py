@@ -16,7 +16,9 @@ from segzoo.errors import DataError, RecipeError, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.runtime.device import choose_device
-from segzoo.training.building import build_parts, synchronise
+from segzoo.runtime.distributed import ALONE, World
+from segzoo.runtime.launch import Launch
+from segzoo.training.building import build_parts, check_cuda_graph, configure, synchronise
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
 
@@ -162,3 +164,42 @@ def test_a_dry_run_counts_class_weights() -> None:
     weights = 'loss=[{"name":"cross_entropy","class_weights":[1,2,3]}]'
     with pytest.raises(RecipeError, match=r"loss\.0\.class_weights has 3 numbers, but the data has 5 classes"):
         check_run(resolve_recipe(small("data.num_classes=5", weights), default_registry()))
+
+
+def test_a_graph_needs_one_process_on_a_gpu() -> None:
+    """The message names the key and the way out; without the key everything is allowed."""
+    recipe = small("train.cuda_graph=true")
+    two = World(Launch(size=2))
+    with pytest.raises(UsageFault, match=r"train.cuda_graph true needs a CUDA device, but the run trains on cpu"):
+        build_parts(resolve_recipe(recipe, default_registry()), choose_device("cpu"))
+    with pytest.raises(RecipeError, match="records the step of one process, but 2 processes train"):
+        check_cuda_graph(recipe, torch.device("cuda", 0), two)
+    check_cuda_graph(recipe, torch.device("cuda", 0), ALONE)
+    check_cuda_graph(small(), torch.device("cpu"), two)
+
+
+def test_each_run_chooses_how_matrix_products_round() -> None:
+    """A run is not bound by what an earlier one of this process chose, nor by torch's newer setting."""
+    for precision in ("medium", "high", "highest"):
+        configure(small(f"train.float32_matmul_precision={precision}"), torch.device("cpu"))
+        assert torch.get_float32_matmul_precision() == precision
+        before = torch.backends.cuda.matmul.fp32_precision
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        torch.backends.cuda.matmul.fp32_precision = before
+    configure(small("train.float32_matmul_precision=high"), torch.device("cpu"))
+    configure(small(), torch.device("cpu"))
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_scored_as_it_was_trained(tmp_path: Path) -> None:
+    """Another process of scoring compiles the same program: every number is that of the training."""
+    from segzoo.inference.evaluation import evaluate
+
+    recipe = small("train.compile=true", "train.epochs=2", 'data.counts={"train":4,"val":5}')
+    run = finetune(recipe, out=tmp_path / "run", device="cpu")
+    torch._dynamo.reset()
+    scores = evaluate(run.folder, device="cpu")
+    best = max(run.metrics, key=lambda row: row["mean_iou"])
+    assert scores.metrics["mean_iou"] == best["mean_iou"]
+    assert scores.loss == best["val_loss"]

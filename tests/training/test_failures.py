@@ -22,7 +22,7 @@ from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe import Recipe
 from segzoo.runs.checkpoint import read_checkpoint
 from segzoo.runs.rundir import RunDirectory
-from segzoo.scoring.evaluation import Predictor
+from segzoo.scoring.evaluation import Evaluation, Predictor, Stopped
 from segzoo.training import building, session
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
@@ -90,6 +90,29 @@ def test_bad_weights_behind_a_finite_loss_never_replace_good_ones(
         finetune(small(), out=tmp_path / "run", device="cpu")
     assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["state"]["step"] == 2
     assert json.loads((tmp_path / "run/model/model.json").read_text())["metrics"]["epoch"] == 1
+
+
+def test_bad_weights_are_not_saved_by_a_signal_either(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A validation that is stopped saves the state: not before the check, which was begun before it, is read."""
+    train_step: Any = Trainer._train_step
+
+    def poisoned(self: Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        poison(self, 4)
+
+    def stopped(self: Trainer, epoch: int) -> Evaluation | None:
+        if epoch == 2:
+            raise Stopped
+        return validate(self, epoch)
+
+    validate = Trainer._validate
+    monkeypatch.setattr(Trainer, "_train_step", poisoned)
+    monkeypatch.setattr(Trainer, "_validate", stopped)
+    with pytest.raises(TrainingError, match="the weights are not finite any more at step 4"):
+        finetune(small(), out=tmp_path / "run", device="cpu")
+    assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["state"]["step"] == 2
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,16 @@ def test_trains_and_resumes(tmp_path: Path, model: str, changes: tuple[str, ...]
     assert run.record.device_name == torch.cuda.get_device_name(0)
 
 
+def test_a_run_with_a_graph_resumes_without_one(tmp_path: Path) -> None:
+    """The encoder is thawed behind the first epoch, which records again, and the checkpoint goes on without a graph."""
+    settings = (*SMALL, "transfer.strategy=finetune", "transfer.unfreeze_encoder_at=2", "train.workers=2")
+    run = finetune(load_recipe("quickstart", (*settings, "train.cuda_graph=true")), out=tmp_path / "run", device="cuda")
+    longer = load_recipe("quickstart", (*settings, "train.epochs=3"))
+    run = finetune(longer, out=tmp_path / "run", device="cuda", resume=True)
+    assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
+    assert all(math.isfinite(row["train_loss"]) for row in run.metrics)
+
+
 def test_the_loss_falls(tmp_path: Path) -> None:
     """Eight epochs on a GPU learn as they do on a CPU."""
     run = finetune(load_recipe("quickstart"), out=tmp_path / "run", device="cuda")
@@ -65,12 +75,13 @@ def test_a_group_of_one_steps_as_a_process_alone(monkeypatch: pytest.MonkeyPatch
         tuple(map(str, range(8))),
     )
     plain, _ = build_parts(recipe, device)
-    losses = [step_of(plain, plain.model, ALONE)([batch])]
+    losses = [step_of(plain, ALONE)([batch])]
     with join_group(Launch(), device) as world:
         parts, _ = build_parts(recipe, device)
         model = synchronise(parts.model)
         assert any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
-        losses.append(step_of(parts, world.wrap(model), world)([batch]))
+        assert model is parts.model
+        losses.append(step_of(parts, world)([batch]))
         world.share(model.buffers())
         assert world.agree(None) is None
         assert world.collect(7) == [7]
@@ -79,10 +90,10 @@ def test_a_group_of_one_steps_as_a_process_alone(monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
 
 
-def step_of(parts: Parts, model: nn.Module, world: World) -> TrainStep:
-    """Return the step of a run on a model that may be wrapped."""
+def step_of(parts: Parts, world: World) -> TrainStep:
+    """Return the step of a run."""
     return TrainStep(
-        predictor=parts.predictor.through(model),
+        predictor=parts.predictor,
         loss=parts.loss,
         optimizer=parts.optimizer,
         scaler=parts.scaler,

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.data.loading.loaders import Batch
-from segzoo.losses import CrossEntropy, WeightedSum
-from segzoo.scoring.evaluation import Predictor
+from segzoo.losses import CrossEntropy, Dice, WeightedSum
+from segzoo.scoring.evaluation import Compilation, Predictor
 from segzoo.training.average import WeightAverage
-from segzoo.training.step import TrainStep
+from segzoo.training.step import TrainStep, replaced
+from segzoo.transfer import freeze
 
 CPU = torch.device("cpu")
 IGNORED = 255
@@ -30,11 +31,12 @@ def train_step(
     grad_clip: float | None = None,
     average: WeightAverage | None = None,
     scale: float | None = None,
+    compilation: Compilation | None = None,
 ) -> TrainStep:
     """Return a step that uses plain gradient descent."""
     return TrainStep(
-        predictor=Predictor(model, _Floats(), device=CPU, dtype=None, channels_last=False),
-        loss=WeightedSum([(1.0, CrossEntropy(ignore_index=IGNORED))]),
+        predictor=Predictor(model, _Floats(), device=CPU, dtype=None, channels_last=False, compilation=compilation),
+        loss=WeightedSum([(1.0, CrossEntropy(ignore_index=IGNORED)), (0.5, Dice(ignore_index=IGNORED))]),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         scaler=torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None),
         average=average,
@@ -108,3 +110,73 @@ def test_average_follows_each_step() -> None:
 
     expected = 0.75 * start + 0.25 * model[0].weight.detach()
     torch.testing.assert_close(average.model[0].weight, expected)
+
+
+class Parts(nn.Module):
+    """A network with an encoder and a head, with a batch norm each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.head(self.encoder(image))
+        return logits
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_step() -> None:
+    """Normalisation, model and loss in one function give the same weights, statistics and averages.
+
+    Also over several batches, of several sizes, and in a new step after a part is frozen: nothing of the old one stays.
+    """
+    eager, compiled = Parts(), Parts()
+    averages = [WeightAverage(model, 0.75) for model in (eager, compiled)]
+    parts = [batch(2, seed=1), batch(2, seed=2, ignored_rows=5), batch(1, seed=3)]
+    kinds = (None, Compilation(train_sizes_vary=False, eval_sizes_vary=False))
+    for frozen in (False, True):
+        if frozen:
+            freeze(eager, "encoder")
+            freeze(compiled, "encoder")
+        before = copy.deepcopy(compiled.encoder.state_dict())
+        steps = [
+            train_step(model, average=average, grad_clip=0.5, compilation=kind)
+            for model, average, kind in zip((eager, compiled), averages, kinds, strict=True)
+        ]
+        for batches in (parts, parts[:1]):
+            losses = [step(batches).item() for step in steps]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        for left, right in [(eager, compiled), (averages[0].model, averages[1].model)]:
+            for name, tensor in left.state_dict().items():
+                torch.testing.assert_close(tensor, right.state_dict()[name], rtol=1e-4, atol=1e-6, msg=name)
+        kept = all(torch.equal(before[name], tensor) for name, tensor in compiled.encoder.state_dict().items())
+        assert kept == frozen
+
+
+def test_a_compiled_step_is_one_function() -> None:
+    """From bytes and labels to the sums of the loss there is one graph: nothing breaks it."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+    train_step(Parts(), compilation=Compilation(train_sizes_vary=False, eval_sizes_vary=False))([batch(2, seed=1)])
+
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_groups_get_their_values_back() -> None:
+    """What is replaced for a while comes back, even where an error ends it."""
+    groups = [{"lr": 0.1, "momentum": 0.9}, {"lr": 0.2, "momentum": 0.9}]
+    before = copy.deepcopy(groups)
+
+    def fail() -> None:
+        with replaced(groups, [{"lr": 1.0}, {}]):
+            assert [group["lr"] for group in groups] == [1.0, 0.2]
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert groups == before

@@ -20,6 +20,9 @@ from segzoo.errors import SegzooError
 WORKER_TIMEOUT_S = 120
 """Workers that give no batch for so long hang."""
 
+AHEAD = 4
+"""Slots more where a GPU copies from them: the training process runs ahead of it, and lets go of them before it."""
+
 Allocate = Callable[[int], Bytes]
 
 T = TypeVar("T")
@@ -119,7 +122,8 @@ class WorkerLoader(DataLoader[T], Generic[T]):
         keys: The keys of each batch.
         finish: Makes the batch of its bytes and what ``load`` returned, in the process that iterates.
         workers: Processes that load, as far as there are batches for them; 0 loads in this one.
-        pin_memory: Whether batches lie in page-locked memory.
+        pin_memory: Whether batches lie in page-locked memory. Memory that workers write is locked as it is; what comes
+            otherwise is copied.
         batch_bytes: Bytes of most batches, for which workers get memory that is used again; larger ones, and all
             where it is 0, are sent as torch sends them.
     """
@@ -149,12 +153,14 @@ class WorkerLoader(DataLoader[T], Generic[T]):
         )
 
     def __iter__(self) -> Iterator[T]:  # type: ignore[override]
-        self._batches.slots = self._make_slots()
+        slots = self._batches.slots = self._make_slots()
         with _signals_blocked():
             batches = super().__iter__()
         workers = getattr(batches, "_workers", ())
         sent = None
         try:
+            if slots is not None and self._pin:
+                slots.pin()
             while True:
                 with _killed_when_late(workers):
                     sent = next(batches, None)
@@ -174,24 +180,27 @@ class WorkerLoader(DataLoader[T], Generic[T]):
         finally:
             # A traceback keeps this frame; it must not keep the workers.
             del batches, sent
+            if slots is not None:
+                slots.unpin()
 
     def _make_slots(self) -> Slots | None:
         """Return memory for the batches that workers prepare, the one at hand, and the one before it."""
         if not self._batch_bytes:
             return None
         with suppress(OSError, OverflowError):
-            return Slots(self.num_workers * (self.prefetch_factor or 1) + 2, self._batch_bytes)
+            count = self.num_workers * (self.prefetch_factor or 1) + 2 + (AHEAD if self._pin else 0)
+            return Slots(count, self._batch_bytes)
         return None
 
     def _receive(self, sent: Sent) -> T:
-        data, slots = sent.data, self._batches.slots
+        data, slots, pinned = sent.data, self._batches.slots, False
         if slots is not None and sent.slot is not None:
             if data is None:
-                data = slots.lend(sent.slot, sent.length)
+                data, pinned = slots.lend(sent.slot, sent.length), slots.pinned
             else:
                 slots.release(sent.slot)
         data = cast(Tensor, data)
-        return self._finish(data.pin_memory() if self._pin else data, sent.layout)
+        return self._finish(data.pin_memory() if self._pin and not pinned else data, sent.layout)
 
 
 class _Requests:

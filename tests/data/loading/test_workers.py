@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
 
 from segzoo.data.loading import workers
+from segzoo.data.loading.slots import Slots
 from segzoo.data.loading.workers import Allocate, WorkerLoader
 from segzoo.errors import DataError
 
@@ -92,6 +94,51 @@ def test_nothing_is_shared_where_workers_are_not_forked(monkeypatch: pytest.Monk
     kept = list(make_loader(batch_bytes=SIZE))
     assert [int(batch[0]) for batch in kept] == list(range(10, 10 + BATCHES))
     assert all(batch.is_shared() for batch in kept)
+
+
+@pytest.mark.parametrize("pins", [True, False])
+def test_batches_in_pinned_slots_are_not_copied(monkeypatch: pytest.MonkeyPatch, pins: bool) -> None:
+    """Slots are pinned after the workers are forked, unpinned at the end; what lies elsewhere is copied."""
+    order: list[str] = []
+    copied: list[int] = []
+    start, pin_memory = workers.DataLoader.__iter__, Tensor.pin_memory
+    assert callable(pin_memory)
+
+    def pin(slots: Slots) -> None:
+        order.append("pin")
+        slots._pinned = pins
+
+    def iterate(loader: WorkerLoader[Tensor]) -> Iterator[Any]:
+        order.append("fork")
+        return start(loader)
+
+    def copy(tensor: Tensor) -> Tensor:
+        copied.append(tensor.data_ptr())
+        return tensor.clone()
+
+    def unpin(slots: Slots) -> None:
+        order.append("unpin")
+        slots._pinned = False
+
+    monkeypatch.setattr(workers.DataLoader, "__iter__", iterate)
+    monkeypatch.setattr(Slots, "pin", pin)
+    monkeypatch.setattr(Slots, "unpin", unpin)
+    monkeypatch.setattr(Slots, "_collect", lambda slots: slots._free.extend(_taken(slots._returned)))
+    monkeypatch.setattr(Tensor, "pin_memory", copy)
+    for batch_bytes in (SIZE, SIZE // 2000):
+        order.clear()
+        copied.clear()
+        keys = [[key] for key in range(10, 10 + BATCHES)]
+        loader = WorkerLoader(load, keys, finish, workers=2, pin_memory=True, batch_bytes=batch_bytes)
+        assert [int(batch[0]) for batch in loader] == list(range(10, 10 + BATCHES))
+        assert order == (["fork", "pin", "unpin"] if batch_bytes else ["fork"])
+        assert len(copied) == (0 if pins and batch_bytes else BATCHES)
+
+
+def _taken(places: list[int]) -> list[int]:
+    taken = list(places)
+    places.clear()
+    return taken
 
 
 @pytest.mark.parametrize("count", [0, 2])
