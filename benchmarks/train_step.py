@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/train_step.py [--device cuda] [--batch 8] [--size 256] [--out FILE]
 
-All sides make the steps of one recipe, in turns, in one process, on the same bytes, which lie in page-locked memory. A
-side is built once; compiling and recording come before what is timed. Without a GPU there are no graphs.
+All sides make the steps of one recipe on the same bytes in page-locked memory, in turns, in one process. Each side is
+built once; compiling and recording come before what is timed. Without a GPU there are no graphs.
 """
 
 from __future__ import annotations
