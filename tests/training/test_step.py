@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from segzoo.data.loading.loaders import Batch
-from segzoo.losses import CrossEntropy, Dice, WeightedSum
+from segzoo.losses import CrossEntropy, Dice, Loss, WeightedSum
 from segzoo.scoring.evaluation import Compilation, Predictor
 from segzoo.training.average import WeightAverage
 from segzoo.training.step import TrainStep, replaced
@@ -32,11 +33,12 @@ def train_step(
     average: WeightAverage | None = None,
     scale: float | None = None,
     compilation: Compilation | None = None,
+    more: Sequence[Loss] = (),
 ) -> TrainStep:
-    """Return a step that uses plain gradient descent."""
+    """Return a step that uses plain gradient descent on the cross-entropy, perhaps with more losses."""
     return TrainStep(
         predictor=Predictor(model, _Floats(), device=CPU, dtype=None, channels_last=False, compilation=compilation),
-        loss=WeightedSum([(1.0, CrossEntropy(ignore_index=IGNORED)), (0.5, Dice(ignore_index=IGNORED))]),
+        loss=WeightedSum([(1.0, CrossEntropy(ignore_index=IGNORED)), *((0.5, each) for each in more)]),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         scaler=torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None),
         average=average,
@@ -143,7 +145,7 @@ def test_a_compiled_step_is_the_step() -> None:
             freeze(compiled, "encoder")
         before = copy.deepcopy(compiled.encoder.state_dict())
         steps = [
-            train_step(model, average=average, grad_clip=0.5, compilation=kind)
+            train_step(model, average=average, grad_clip=0.5, compilation=kind, more=[Dice(ignore_index=IGNORED)])
             for model, average, kind in zip((eager, compiled), averages, kinds, strict=True)
         ]
         for batches in (parts, parts[:1]):
