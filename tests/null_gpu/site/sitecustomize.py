@@ -30,11 +30,23 @@ def judge_only_shapes(module: Any) -> None:
 
 
 def trust_losses(module: Any) -> None:
-    """Let a run go on whatever the loss is. What is read from the device is still read."""
+    """Let a run go on whatever its losses and weights are; what is read from the device is still read."""
     total, first_bad, finite = module.LossWatch.total, module.LossWatch.first_bad, module.weights_are_finite
-    module.LossWatch.total = property(lambda self: 0.0 * len(str(total.fget(self))))
-    module.LossWatch.first_bad = property(lambda self: first_bad.fget(self) and None)
-    module.weights_are_finite = lambda model: finite(model) or True
+
+    def any_total(self: Any) -> float:
+        total.fget(self)
+        return 0.5
+
+    def none_bad(self: Any) -> None:
+        first_bad.fget(self)
+
+    def any_weights(model: Any) -> bool:
+        finite(model)
+        return True
+
+    module.LossWatch.total = property(any_total)
+    module.LossWatch.first_bad = property(none_bad)
+    module.weights_are_finite = any_weights
 
 
 CHANGES: dict[str, Callable[[Any], None]] = {
