@@ -19,9 +19,17 @@ def test_there_are_two_devices() -> None:
 
 
 def test_copies_are_real() -> None:
-    """What goes to a device comes back."""
+    """What goes to a device comes back, also through another tensor and another device."""
     values = torch.arange(1000)
-    assert torch.equal(values.to("cuda:1").to("cuda:0").cpu(), values)
+    assert torch.equal(values.to("cuda:1").clone().to("cuda:0").cpu(), values)
+
+
+def test_results_of_kernels_read_as_zeros() -> None:
+    """A value that a kernel would have computed is 0, so sizes that depend on data are too."""
+    for count in (1000, 2000, 3000):
+        values = torch.arange(1, count).to("cuda")
+        assert not (values > 3).cpu().any()
+        assert not values[values > 3].numel()
 
 
 def test_copies_are_counted_by_kind(null_gpu: Any) -> None:

@@ -29,13 +29,9 @@ def judge_only_shapes(module: Any) -> None:
     module.Subject.check = check_shape
 
 
-def trust_losses(module: Any) -> None:
+def find_nothing_bad(module: Any) -> None:
     """Let a run go on whatever its losses and weights are; what is read from the device is still read."""
-    total, first_bad, finite = module.LossWatch.total, module.LossWatch.first_bad, module.weights_are_finite
-
-    def any_total(self: Any) -> float:
-        total.fget(self)
-        return 0.5
+    first_bad, finite = module.LossWatch.first_bad, module.weights_are_finite
 
     def none_bad(self: Any) -> None:
         first_bad.fget(self)
@@ -44,15 +40,35 @@ def trust_losses(module: Any) -> None:
         finite(model)
         return True
 
-    module.LossWatch.total = property(any_total)
     module.LossWatch.first_bad = property(none_bad)
     module.weights_are_finite = any_weights
+
+
+def compare_only_shapes(module: Any) -> None:
+    """Let a model be cut in two whose halves return the shape of the whole."""
+    module.torch = WithoutValues(module.torch)
+
+
+class WithoutValues:
+    """The module ``torch``, for which all values are close."""
+
+    def __init__(self, torch: ModuleType) -> None:
+        self._torch = torch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+    def allclose(self, *compared: Any) -> bool:
+        """Compare and return True."""
+        self._torch.allclose(*compared)
+        return True
 
 
 CHANGES: dict[str, Callable[[Any], None]] = {
     "torch.backends.cudnn": without_cudnn,
     "segzoo.bench.subject": judge_only_shapes,
-    "segzoo.training.watch": trust_losses,
+    "segzoo.transfer.cut": compare_only_shapes,
+    "segzoo.training.watch": find_nothing_bad,
 }
 
 

@@ -1,4 +1,8 @@
-// Memory of devices is memory of the process, but its kind, its device and its size are known, and copies are real.
+// Memory of devices is memory of the process whose kind, device and size are known.
+//
+// What a program copies to a device comes back when it is read as a whole, for instance weights. Everything else that is
+// read from a device would be the result of kernels, and reads as zeros: labels, losses, sizes that depend on data. A
+// result that takes the place of a freed copy of the same size reads as that copy: nobody sees what torch frees.
 #include "null_gpu.h"
 
 #include <cuda_runtime_api.h>
@@ -6,6 +10,7 @@
 
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -23,6 +28,7 @@ struct Block {
 
 std::mutex blocks_lock;
 std::map<const char*, Block> blocks;  // by first address
+std::map<const char*, size_t> written;    // what was copied to devices: first address and size
 std::array<size_t, null_gpu::kMostDevices> used{};
 
 size_t whole(size_t size) { return size == 0 ? 1 : size; }
@@ -41,6 +47,23 @@ cudaError_t allocate(void** address, size_t size, Memory kind) {
   return cudaSuccess;
 }
 
+// Forget what was copied to a range of addresses. The caller holds the lock.
+void forget(const void* address, size_t size) {
+  const auto* first = static_cast<const char*>(address);
+  auto entry = written.lower_bound(first);
+  if (entry != written.begin()) {
+    const auto before = std::prev(entry);
+    if (before->first + before->second > first) written.erase(before);
+  }
+  while (entry != written.end() && entry->first < first + size) entry = written.erase(entry);
+}
+
+// Return whether exactly this range was copied to a device. The caller holds the lock.
+bool is_written(const void* address, size_t size) {
+  const auto entry = written.find(static_cast<const char*>(address));
+  return entry != written.end() && entry->second == size;
+}
+
 cudaError_t release(void* address) {
   if (address == nullptr) return cudaSuccess;
   const std::lock_guard<std::mutex> guard(blocks_lock);
@@ -48,7 +71,10 @@ cudaError_t release(void* address) {
   if (found == blocks.end()) return cudaErrorInvalidValue;
   const Block block = found->second;
   blocks.erase(found);
-  if (block.kind == Memory::device) used[block.device] -= block.size;
+  if (block.kind == Memory::device) {
+    used[block.device] -= block.size;
+    forget(address, block.size);
+  }
   if (block.mapped) munmap(address, whole(block.size));
   return cudaSuccess;
 }
@@ -60,6 +86,21 @@ const Block* block_of(const void* address) {
   if (next == blocks.begin()) return nullptr;
   --next;
   return place < next->first + whole(next->second.size) ? &next->second : nullptr;
+}
+
+// Copy what is known; of anything else only zeros reach the host.
+void move(void* target, Memory to, const void* source, Memory from, size_t size) {
+  const std::lock_guard<std::mutex> guard(blocks_lock);
+  const bool known = from != Memory::device || is_written(source, size);
+  if (known) {
+    std::memmove(target, source, size);
+  } else if (to != Memory::device) {
+    std::memset(target, 0, size);
+  }
+  if (to == Memory::device) {
+    forget(target, size);
+    if (known) written[static_cast<const char*>(target)] = size;
+  }
 }
 
 // Copy and count. Copies between a device and pageable memory cannot be captured.
@@ -79,7 +120,7 @@ cudaError_t copy(void* target, const void* source, size_t size) {
       return cudaErrorStreamCaptureUnsupported;
     }
   }
-  std::memmove(target, source, size);
+  move(target, to, source, from, size);
   return cudaSuccess;
 }
 
