@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from segzoo.data.loaders import Batch
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.training.building import build_parts
+from segzoo.training.finetune import finetune
 from segzoo.training.parts import Parts
 from segzoo.training.step import TrainStep
 
@@ -114,6 +116,13 @@ SMALL = (
 def small() -> Callable[..., Recipe]:
     """Return a function that gives a recipe of four steps, with some changes."""
     return lambda *changes: load_recipe("quickstart", (*SMALL, *changes))
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, small: Callable[..., Recipe]) -> Path:
+    """Return a run that was trained on the CPU for a step."""
+    recipe = small("train.max_steps=1")
+    return finetune(recipe, out=tmp_path_factory.mktemp("runs") / "run", device="cpu").folder
 
 
 class Training:
