@@ -42,7 +42,7 @@ def _available() -> None:
 
 def check(path: Path, marks: str) -> None:
     """Run a file's tests, all of which must run and pass; a failure shows the name of each and what it printed."""
-    done = run("-m", "pytest", "-v", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", marks, str(path))
+    done = run("-m", "pytest", "-v", "--tb=short", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", marks, str(path))
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d+ passed", done.stdout), done.stdout
     assert not re.search(r"\d+ (skipped|xfailed|xpassed)", done.stdout), done.stdout

@@ -5,17 +5,15 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import torch
 
-from segzoo.data.loaders import Batch
 from segzoo.recipe import Recipe, load_recipe
-from segzoo.training.building import build_parts
-from segzoo.training.finetune import finetune
-from segzoo.training.parts import Parts
-from segzoo.training.step import TrainStep
+
+if TYPE_CHECKING:  # importing it takes seconds, which not all tests need
+    from segzoo.training.parts import Parts
 
 NAMES = (
     "launches",
@@ -85,11 +83,10 @@ def null_gpu() -> Iterator[NullGpu]:
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    """Restore the current device and what runs set for the whole process; free what a test left behind."""
+    """Restore the current device and what runs set for the whole process."""
     threads = torch.get_num_threads()
     yield
     torch.cuda.set_device(0)
-    torch.cuda.empty_cache()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
 
@@ -121,19 +118,23 @@ def small() -> Callable[..., Recipe]:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, small: Callable[..., Recipe]) -> Path:
     """Return a run that was trained on the CPU for a step."""
+    from segzoo.training.finetune import finetune
+
     recipe = small("train.max_steps=1")
     return finetune(recipe, out=tmp_path_factory.mktemp("runs") / "run", device="cpu").folder
 
 
 class Training:
-    """A training that is built and not run: steps are made one by one.
+    """A training that is built and not run: steps are made one by one, on a batch in page-locked memory.
 
     Args:
         parts: What the training is made of.
-        batch: A batch in page-locked memory, as loaders make them for GPUs.
     """
 
     def __init__(self, parts: Parts) -> None:
+        from segzoo.data.loaders import Batch
+        from segzoo.training.step import TrainStep
+
         size = parts.recipe.data.image_size or (64, 64)
         images = torch.zeros(2, parts.recipe.model.in_channels, *size, dtype=torch.uint8)
         masks = torch.zeros(2, *size, dtype=torch.uint8)
@@ -157,6 +158,7 @@ class Training:
 @pytest.fixture(scope="session")
 def training() -> Callable[[Recipe, str], Training]:
     """Return a function that builds the training of a recipe on a device and makes its first step."""
+    from segzoo.training.building import build_parts
 
     def build(recipe: Recipe, device: str) -> Training:
         built = Training(build_parts(recipe, torch.device(device))[0])
