@@ -25,6 +25,11 @@ SOURCES = HERE / "stand_in"
 UNAVAILABLE = 77
 """Exit code where the stand-in cannot be built here."""
 
+CUDA = "13"
+"""The version whose signatures the sources have."""
+
+HEADERS = ("cuda.h", "cuda_runtime_api.h", "cublas_v2.h", "cublasLt.h", "crt/host_defines.h")
+
 LIBRARY = "libnull_gpu.so"
 DRIVER = "libcuda.so.1"
 """What torch loads as the driver: the same library."""
@@ -66,14 +71,12 @@ def build() -> Path:
     """Build the stand-in for the installed torch unless that is done, and return its folder.
 
     Raises:
-        UnavailableError: If there is no compiler, or no torch for CUDA with its headers.
+        UnavailableError: If there is no compiler, or no torch for CUDA 13 with CUDA's headers.
     """
     compiler = shutil.which("g++")
     if compiler is None or shutil.which("nm") is None:
-        raise UnavailableError("g++ or nm is not installed")
-    torch = _package("torch")
-    if not (torch / "lib" / "libtorch_cuda.so").is_file():
-        raise UnavailableError("the installed torch is built without CUDA")
+        raise UnavailableError("g++ and nm are needed to build it")
+    torch = _torch()
     root = Path(tempfile.gettempdir()) / f"null-gpu-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     folder = root / _key(compiler)
@@ -82,7 +85,6 @@ def build() -> Path:
             with tempfile.TemporaryDirectory(dir=root) as scratch:
                 _compile(compiler, torch / "lib", Path(scratch))
                 Path(scratch).rename(folder)
-                Path(scratch).mkdir()
     return folder
 
 
@@ -101,6 +103,25 @@ def _compile(compiler: str, torch: Path, out: Path) -> None:
     _run([compiler, "-x", "c", "-fPIC", "-c", str(rest), "-o", str(out / "rest.o")])
     _run([compiler, "-shared", *map(str, objects), str(out / "rest.o"), "-ldl", "-o", str(out / LIBRARY)])
     (out / DRIVER).symlink_to(LIBRARY)
+
+
+def _torch() -> Path:
+    """Return torch's folder.
+
+    Raises:
+        UnavailableError: If torch or the headers do not fit.
+    """
+    found = _locations("torch")
+    if not found or not (found[0] / "lib" / "libtorch_cuda.so").is_file():
+        raise UnavailableError("the installed torch is built without CUDA")
+    version = re.search(r"^cuda\b.*= *'(.*)'", (found[0] / "version.py").read_text(), re.MULTILINE)
+    if version is None or version[1].split(".")[0] != CUDA:
+        raise UnavailableError(f"torch is built for CUDA {version and version[1]}, the sources for {CUDA}")
+    folders = list(_headers())
+    for header in HEADERS:
+        if not any((folder / header).is_file() for folder in folders):
+            raise UnavailableError(f"no installed package has the header {header}")
+    return found[0]
 
 
 def _headers() -> Iterator[Path]:
@@ -129,13 +150,6 @@ def _key(compiler: str) -> str:
     for path in (Path(__file__), *sorted(SOURCES.iterdir())):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _package(name: str) -> Path:
-    found = _locations(name)
-    if not found:
-        raise UnavailableError(f"{name} is not installed")
-    return found[0]
 
 
 def _locations(name: str) -> list[Path]:

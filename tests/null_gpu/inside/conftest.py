@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,6 +90,16 @@ def _as_it_was() -> Iterator[None]:
     torch.cuda.set_device(0)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def fresh_memory() -> None:
+    """Give all memory back to the devices, so that no result of a kernel reads as the weights of a former test.
+
+    A training that continues on the CPU computes with what it reads.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -68,19 +70,30 @@ def test_a_graph_is_captured_and_replayed(null_gpu: Any) -> None:
     assert null_gpu.spent(graph.replay).graph_launches == 1
 
 
-def test_what_a_graph_must_not_hold_is_refused(null_gpu: Any) -> None:
-    """A synchronisation during a capture fails as it does on a GPU."""
-    values = torch.zeros(8, device="cuda")
+REFUSED = """
+import torch
+values = torch.zeros(8, device="cuda")
+try:
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        values.sum().item()
+except RuntimeError as error:
+    print(error)
+"""
 
-    def capture() -> None:
-        with pytest.raises(RuntimeError, match="captur"), torch.cuda.graph(torch.cuda.CUDAGraph()):
-            values.sum().item()
 
-    assert null_gpu.spent(capture).capture_violations > 0
+def test_what_a_graph_must_not_hold_is_refused() -> None:
+    """A synchronisation during a capture fails as it does on a GPU, and the stand-in reports the call.
+
+    It has a process of its own: torch 2.11 draws no more random numbers after a capture that failed.
+    """
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True)
+    assert "captur" in done.stdout
+    assert "null GPU: cudaStreamSynchronize during the capture of a graph" in done.stderr
 
 
 def test_memory_is_limited(null_gpu: Any) -> None:
     """An allocation beyond the limit fails as it does on a GPU, and what is freed is given back."""
+    torch.cuda.empty_cache()
     before = null_gpu.memory_used(0)
     held = torch.empty(1 << 26, dtype=torch.uint8, device="cuda")
     assert null_gpu.memory_used(0) - before >= 1 << 26

@@ -50,7 +50,7 @@ def test_a_run_on_the_second_device_draws_its_figures(tmp_path: Path, small: Cal
     assert run.record.device == "cuda:1"
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("no_figures", "fresh_memory")
 def test_a_run_moves_between_devices(tmp_path: Path, small: Callable[..., Recipe]) -> None:
     """A run begins on the CPU, goes on on CUDA and ends on the CPU."""
     for epochs, device in enumerate(("cpu", "cuda", "cpu"), start=1):
@@ -58,7 +58,7 @@ def test_a_run_moves_between_devices(tmp_path: Path, small: Callable[..., Recipe
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
 
 
-@pytest.mark.usefixtures("no_figures")
+@pytest.mark.usefixtures("no_figures", "fresh_memory")
 @pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda:1")])
 def test_a_resumed_optimizer_is_as_fused_as_a_new_one(
     tmp_path: Path,
