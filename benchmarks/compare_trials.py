@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from segzoo.bench.compare import Comparison, compare
+from segzoo.bench.compare import Comparison, compare_rows
 from segzoo.bench.rows import Request, Row, Settings
 from segzoo.bench.runner import Sweep, run_sweep
 from segzoo.bench.selection import choose_models
@@ -102,7 +102,9 @@ def unchanged(models: Sequence[str], rounds: int, folder: Path) -> list[Comparis
     """Measure again and again, and compare each result with the one before."""
     sweep = Sweep(models, SETTINGS, "cpu", REPEATS, timeout=120)
     results = (measured(sweep, folder / f"{number}.jsonl") for number in range(rounds))
-    return [each for pair in itertools.pairwise(results) for each in shown(compare(*pair, threshold=THRESHOLD).found)]
+    return [
+        each for pair in itertools.pairwise(results) for each in shown(compare_rows(*pair, threshold=THRESHOLD).found)
+    ]
 
 
 def slowed(models: Sequence[str], folder: Path) -> list[Comparison]:
@@ -113,7 +115,7 @@ def slowed(models: Sequence[str], folder: Path) -> list[Comparison]:
         sweep = Sweep(models, SETTINGS, "cpu", repeats, timeout=120)
         plain = measured(sweep, folder / "plain.jsonl")
         slow = measured(dataclasses.replace(sweep, command=SLOWED), folder / "slow.jsonl")
-    return shown(compare(plain, slow, threshold=THRESHOLD).found)
+    return shown(compare_rows(plain, slow, threshold=THRESHOLD).found)
 
 
 def measured(sweep: Sweep, path: Path) -> list[Row]:

@@ -25,8 +25,8 @@ from unittest import mock
 
 from segzoo.environment import collect
 from segzoo.recipe import load_recipe
+from segzoo.runs.rundir import RunDirectory
 from segzoo.training.finetune import finetune
-from segzoo.training.rundir import RunDirectory
 
 SIDES = {
     "frozen_encoder": ["transfer.strategy=frozen_encoder"],

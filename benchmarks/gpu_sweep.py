@@ -93,10 +93,10 @@ def clocks(goal: Goal) -> list[Clocks]:
     import torch
     from triton.testing import do_bench  # type: ignore[import-untyped]
 
+    from segzoo.analysis.subject import open_subject
     from segzoo.bench.clock import clock_for
-    from segzoo.bench.modes import prepare
-    from segzoo.bench.subject import open_subject
-    from segzoo.bench.ways import way_of
+    from segzoo.bench.modes import way_of
+    from segzoo.bench.programs import prepare
     from segzoo.inference.ways import PLAIN
 
     device = torch.device("cuda")

@@ -29,10 +29,11 @@ from albumentations.pytorch import ToTensorV2
 from torch.utils.data import DataLoader, Dataset
 
 from segzoo.data.formats.files import after_scan
-from segzoo.data.loaders import train_loader
-from segzoo.data.plan import Plan
-from segzoo.data.shapes import draw_scene
-from segzoo.data.source import Sample, Source, open_source
+from segzoo.data.formats.shapes import draw_scene
+from segzoo.data.loading.loaders import train_loader
+from segzoo.data.loading.plan import Plan
+from segzoo.data.opening import open_source
+from segzoo.data.source import Sample, Source
 from segzoo.data.transforms import build_augmentation
 from segzoo.environment import collect
 from segzoo.recipe.data import CamvidData

@@ -28,12 +28,12 @@ from loader import VOID, PlainDataset, draw_data, entries, use_one_core
 from torch.utils.data import DataLoader
 
 from segzoo import create_model
-from segzoo.data.loaders import Batch, train_loader
+from segzoo.data.loading.loaders import Batch, train_loader
 from segzoo.environment import collect
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
+from segzoo.runtime.device import choose_device
 from segzoo.training.building import build_parts
-from segzoo.training.device import choose_device
 from segzoo.training.finetune import finetune
 from segzoo.training.step import TrainStep
 

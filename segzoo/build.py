@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from segzoo.errors import ParamsError, PluginError, SegzooError, did_you_mean, fault_text
 from segzoo.nn.conv import check_channels
+from segzoo.params import validate_params
 from segzoo.plugins import default_registry, stdout_to_stderr
 from segzoo.pretrained import Identity, find_source
-from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.weights import load_pretrained
 

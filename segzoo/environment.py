@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import runpy
+import shlex
 import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 # Not typing's: pydantic, which reads these classes in run records, takes that from Python 3.12 on.
+from packaging.requirements import Requirement
 from typing_extensions import TypedDict
 
 DISTRIBUTIONS = (
@@ -162,3 +164,30 @@ def _output(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def unmet_requirement(text: str) -> str | None:
+    """Return what is missing of a requirement and how to install it, or None where it is met.
+
+    Args:
+        text: A requirement as pip takes it, such as ``"acme-ops>=1.2"``.
+
+    Raises:
+        packaging.requirements.InvalidRequirement: If it is none.
+    """
+    requirement = Requirement(text)
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return None
+    try:
+        installed = version(requirement.name)
+    except PackageNotFoundError:
+        return (
+            f"requires {text!r}, but {requirement.name} is not installed; "
+            f"install it with: pip install {shlex.quote(text)}"
+        )
+    if requirement.specifier.contains(installed, prereleases=True):
+        return None
+    return (
+        f"requires {text!r}, but {requirement.name} {installed} is installed; "
+        f"change it with: pip install {shlex.quote(text)}"
+    )

@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.distributions import offers
-from segzoo.environment import package_version
+from segzoo.environment import package_version, unmet_requirement
 from segzoo.errors import MissingDistribution, PluginError, fault_text
 from segzoo.messages import explain
-from segzoo.registry import BUILTIN, LOCAL, Entry, ModelInfo, Registry, Status, unmet_requirement
+from segzoo.registry import BUILTIN, LOCAL, Entry, ModelInfo, Registry, Status
 from segzoo.spec import Frozen, InputSpec, ModelSpec, Weights
 
 logger = logging.getLogger(__name__)

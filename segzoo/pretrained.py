@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segzoo.errors import ParamsError, UsageFault, did_you_mean
 from segzoo.messages import explain, show
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec, Sha256, Weights
 
 TENSORS, DESCRIPTION = "model.safetensors", "model.json"
@@ -23,7 +23,7 @@ MAX_DESCRIPTION_BYTES = 1 << 20
 _REPOSITORY = re.compile(r"(?=[^/]{1,96}/[^/]{1,96}$)\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _REVISION = re.compile(r"\w(?:[\w./-]*\w)?", re.ASCII)
 
-# What ends a checkpoint of a run: see training/checkpoint.py, which needs torch.
+# What ends a checkpoint of a run: see runs/checkpoint.py, which needs torch.
 _CHECKPOINT_MARK = b"\nsegzoo-sha256:"
 _CHECKPOINT_TRAILER_BYTES = len(_CHECKPOINT_MARK) + 64
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import logging
 import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydantic import BaseModel, ValidationError
 
 from segzoo.environment import package_version
 from segzoo.errors import (
     AmbiguousModel,
     MissingDistribution,
-    ParamsError,
     PluginError,
     UnknownModel,
     UsageFault,
     did_you_mean,
 )
-from segzoo.messages import explain
 from segzoo.spec import Frozen, ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -281,68 +274,6 @@ class Registry:
             return  # whoever uses the entry is told
         if reason:
             logger.warning("the model %s is deprecated: %s", entry.id, reason)
-
-
-def validate_params(spec: ModelSpec, params: Mapping[str, Any], *, under: str = "") -> BaseModel:
-    """Check a model's parameters without importing its builder, and add those that its spec fixes.
-
-    Args:
-        spec: The model's spec.
-        params: What the user gave; JSON data, so a list serves as a tuple.
-        under: Path of the parameters inside a larger document, for messages.
-
-    Raises:
-        ParamsError: If a name or a value is wrong; it names the nearest valid one.
-        PluginError: If a check that the model's author wrote fails itself; the cause is chained.
-    """
-    data = {**params, **spec.fixed}
-    for name, value in spec.fixed.items():
-        if name in params and params[name] != value:
-            path = f"{under}.{name}" if under else name
-            raise ParamsError(
-                f"{spec.name}: {path} = {params[name]!r}: this model has {value!r}."
-                f"{did_you_mean(str(params[name]), [str(value)])} Models with other values have names of their own: "
-                "see segzoo list"
-            )
-    try:
-        text = json.dumps(data)
-    except TypeError as error:
-        raise ParamsError(f"{spec.name}: parameters are JSON data: {error}") from None
-    try:
-        return spec.params.model_validate_json(text)
-    except ValidationError as error:
-        raise ParamsError(f"{spec.name}: {explain(error, spec.params, data, under=under)}") from None
-    except Exception as error:
-        raise PluginError(
-            f"{spec.params.__name__}, the parameters of {spec.name}, cannot be checked: {type(error).__name__}: {error}"
-        ) from error
-
-
-def unmet_requirement(text: str) -> str | None:
-    """Return what is missing of a requirement and how to install it, or None where it is met.
-
-    Args:
-        text: A requirement as pip takes it, such as ``"acme-ops>=1.2"``.
-
-    Raises:
-        packaging.requirements.InvalidRequirement: If it is none.
-    """
-    requirement = Requirement(text)
-    if requirement.marker is not None and not requirement.marker.evaluate():
-        return None
-    try:
-        installed = version(requirement.name)
-    except PackageNotFoundError:
-        return (
-            f"requires {text!r}, but {requirement.name} is not installed; "
-            f"install it with: pip install {shlex.quote(text)}"
-        )
-    if requirement.specifier.contains(installed, prereleases=True):
-        return None
-    return (
-        f"requires {text!r}, but {requirement.name} {installed} is installed; "
-        f"change it with: pip install {shlex.quote(text)}"
-    )
 
 
 def _matches(entry: Entry, pattern: str, origin: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import subprocess
 
 # Small tensors gain nothing from threads, and on a busy machine threads that wait for each other cost a lot. Set before
 # torch is imported, and inherited by the processes that tests start.
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from segzoo.plugins import default_registry
+from segzoo.recipe import Recipe, load_recipe
+from tests.made_runs import SMALL, Chains, Runs
 
 SETTINGS = ("SEGZOO_PLUGINS", "SEGZOO_STRICT_PLUGINS")
 
@@ -91,3 +94,43 @@ def spec_code(name: str, **fields: object) -> str:
 def childless() -> None:
     """End the workers of loaders that former tests left in reference cycles: all children are then the test's own."""
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """Give back the threads and the determinism that a run sets."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    yield
+    if torch and threads:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def runs() -> Runs:
+    """Return a maker of runs."""
+    return Runs()
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs end without figures, which take longer than a small run."""
+    monkeypatch.setattr("segzoo.training.session.draw_figures", lambda trainer, run: None)
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Recipe]:
+    """Return a function that gives the quickstart recipe at a size of two steps an epoch, with some changes."""
+    return lambda *changes: load_recipe("quickstart", (*SMALL, *changes))
+
+
+@pytest.fixture(scope="session")
+def chains() -> Iterator[Chains]:
+    """Return what stops runs; one process that has imported everything serves all tests."""
+    command = [sys.executable, str(Path(__file__).with_name("training") / "interrupted_run.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield Chains(process.stdin, process.stdout)
+        process.stdin.close()

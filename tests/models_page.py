@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segzoo.build import build_from_spec
 from segzoo.catalog import BUILTIN_SPECS
-from segzoo.registry import BUILTIN, validate_params
+from segzoo.params import validate_params
+from segzoo.registry import BUILTIN
 from segzoo.spec import ModelSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"

@@ -31,7 +31,7 @@ from albumentations.core.transforms_interface import (
 from torch import Tensor, nn
 
 from segzoo.catalog.encoders import Encoder
-from segzoo.smp import EncoderDecoder, drop_dead_parts
+from segzoo.nn.encoder_decoder import EncoderDecoder, drop_dead_parts
 
 CATALOG = Path(__file__).parents[1] / "segzoo" / "catalog"
 AUGMENTATIONS = CATALOG / "augmentations.json"

@@ -8,7 +8,7 @@ import pytest
 
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.export.onnx import PACKAGES
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.testing import Report, check_model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,12 @@ def test_light_commands_load_nothing_heavy(code: str) -> None:
     script = f"{code}\nimport sys\nprint(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
+def test_no_circle() -> None:
+    """No file imports, over whatever other files, one that imports it; imports inside functions count."""
+    graph = {module: {found for name in imports(module) if (found := file_of(name))} - {module} for module in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))

@@ -16,8 +16,8 @@ import pytest
 import segzoo
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import AmbiguousModel, MissingDistribution, ParamsError, PluginError
+from segzoo.params import validate_params
 from segzoo.plugins import PluginInfo, default_registry, loaded_plugins, plugin_entries, plugins
-from segzoo.registry import validate_params
 
 Install = Callable[..., Path]
 

@@ -197,7 +197,7 @@ def test_what_holds_no_weights_is_told(name: str, message: str) -> None:
 
 def test_a_checkpoint_is_known_by_what_training_writes(tmp_path: Path) -> None:
     """A real checkpoint is told, under any name."""
-    from segzoo.training.checkpoint import save_checkpoint
+    from segzoo.runs.checkpoint import save_checkpoint
 
     save_checkpoint(tmp_path, {"step": 1}, best=True)
     (tmp_path / "best.pt").rename(tmp_path / "renamed.pth")

@@ -6,18 +6,10 @@ import logging
 from typing import Any
 
 import pytest
-from pydantic import Field
 
-from segzoo.errors import AmbiguousModel, MissingDistribution, ParamsError, PluginError, UnknownModel, UsageFault
-from segzoo.registry import BUILTIN, Entry, Registry, validate_params
-from segzoo.spec import InputSpec, ModelSpec, Params, Weights
-
-
-class LiteParams(Params):
-    """Parameters of the specs under test."""
-
-    width: int = Field(default=8, ge=1)
-    rates: tuple[int, ...] = (1, 2)
+from segzoo.errors import AmbiguousModel, MissingDistribution, PluginError, UnknownModel, UsageFault
+from segzoo.registry import BUILTIN, Entry, Registry
+from segzoo.spec import ModelSpec, Params, Weights
 
 
 def make(name: str, **fields: Any) -> ModelSpec:
@@ -28,7 +20,7 @@ def make(name: str, **fields: Any) -> ModelSpec:
             "summary": f"What {name} is",
             "family": "acme",
             "builder": "acme.nets:build",
-            "params": LiteParams,
+            "params": Params,
             "license": "MIT",
             **fields,
         }
@@ -317,41 +309,3 @@ def test_adding_twice_is_refused(zoo: Registry) -> None:
     """Nothing is ever overwritten silently."""
     with pytest.raises(UsageFault, match="'zeta/unique' is registered already"):
         zoo.add(entry("unique", "zeta"))
-
-
-def test_valid_params_pass() -> None:
-    """Parameters are JSON data: a list serves as a tuple, and defaults are filled in."""
-    params = validate_params(make("lite"), {"rates": [1, 2, 4]})
-    assert isinstance(params, LiteParams)
-    assert params.model_dump() == {"width": 8, "rates": (1, 2, 4)}
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"widht": 3}, "lite: widht = 3: unknown key. Did you mean 'width'?"),
-        ({"width": "3"}, 'lite: width = "3": input should be a valid integer'),
-        ({"width": True}, "lite: width = true: input should be a valid integer"),
-        ({"width": 0}, "lite: width = 0: input should be greater than or equal to 1"),
-        ({"rates": [1, "2"]}, 'lite: rates.1 = "2": input should be a valid integer'),
-        ({"width": float("nan")}, "lite: width = NaN: "),
-        ({"width": InputSpec()}, "lite: parameters are JSON data: "),
-    ],
-)
-def test_wrong_params_are_refused(params: dict[str, Any], message: str) -> None:
-    """A typo or a wrong type never reaches a builder; the message has the model, the key and the value."""
-    with pytest.raises(ParamsError) as caught:
-        validate_params(make("lite"), params)
-    assert str(caught.value).startswith(message)
-
-
-def test_params_inside_a_document_have_their_whole_path() -> None:
-    """A recipe's error names the path in the recipe."""
-    with pytest.raises(ParamsError, match=r"lite: model.params.widht = 3: unknown key. Did you mean 'width'"):
-        validate_params(make("lite"), {"widht": 3}, under="model.params")
-
-
-def test_params_are_checked_without_the_builder() -> None:
-    """The builder's module does not even exist, and still the typo is found."""
-    with pytest.raises(ParamsError, match="widht"):
-        validate_params(make("lite", builder="no_such_module:build"), {"widht": 3})

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import ParamsError
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import API_VERSION, InputSpec, ModelSpec, Params, Weights
 
 SHA256 = "0" * 64

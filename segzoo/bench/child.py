@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from pydantic import JsonValue, ValidationError
 
+from segzoo.analysis.count import count
+from segzoo.analysis.subject import Subject, open_subject
 from segzoo.bench.batches import first_line, is_out_of_memory
 from segzoo.bench.clock import Clock, clock_for
-from segzoo.bench.count import count
 from segzoo.bench.energy import idle_watts, open_meter
 from segzoo.bench.environment import describe_environment, environment_key
 from segzoo.bench.measure import Bench, Failure, Figures, Outcome, measure_mode
 from segzoo.bench.memory import limit_memory, release
 from segzoo.bench.peaks import measure_peaks, sizes_for
 from segzoo.bench.rows import OUT_OF_MEMORY, Mode, Request, Row
-from segzoo.bench.subject import Subject, open_subject
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.messages import explain
 from segzoo.plugins import stdout_to_stderr
-from segzoo.training.device import choose_device
+from segzoo.runtime.device import choose_device
 
 logger = logging.getLogger(__name__)
 

@@ -78,7 +78,7 @@ class Comparisons:
     unmatched: int
 
 
-def compare(before: Sequence[Row], after: Sequence[Row], *, threshold: float) -> Comparisons:
+def compare_rows(before: Sequence[Row], after: Sequence[Row], *, threshold: float) -> Comparisons:
     """Compare two results.
 
     Args:

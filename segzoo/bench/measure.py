@@ -10,15 +10,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segzoo.analysis.subject import Subject
 from segzoo.bench.batches import NoRoomError, first_line, largest_that_fits
 from segzoo.bench.clock import Clock
 from segzoo.bench.energy import Meter, joules_per_image
 from segzoo.bench.memory import Peak, read_peak, release, reset_peak
-from segzoo.bench.modes import Program, UnsupportedMode, prepare, prepare_fastest
+from segzoo.bench.modes import way_of
+from segzoo.bench.programs import Program, UnsupportedMode, prepare, prepare_fastest
 from segzoo.bench.rows import Kind, Mode, Settings, Status
-from segzoo.bench.subject import Subject
 from segzoo.bench.timing import Take, Timing, sample, warm_up
-from segzoo.bench.ways import way_of
 from segzoo.inference.ways import PLAIN, Trial, Way
 
 SERIES_SECONDS, LONGEST_SERIES = 0.1, 20

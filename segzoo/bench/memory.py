@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from segzoo.data.memory import available_memory
+from segzoo.runtime.memory import available_memory
 
 SPARE = 0.1
 """The share of the free memory that a process on the CPU leaves to others."""

@@ -30,7 +30,7 @@ def find_device(name: str) -> str:
 def main(name: str) -> int:
     """Print the device of that name, and return the exit code."""
     # Here alone: whoever calls find_device loads this file without torch.
-    from segzoo.training.device import choose_device
+    from segzoo.runtime.device import choose_device
 
     try:
         print(choose_device(name))

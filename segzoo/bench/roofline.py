@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from segzoo.bench.modes import way_of_row
 from segzoo.bench.rows import Row
-from segzoo.bench.ways import way_of_row
 from segzoo.inference.ways import Way
 from segzoo.spec import Frozen
 

@@ -1,4 +1,4 @@
-"""One row for each measurement, and the file of rows.
+"""What is measured of each model, one row for each measurement, and the file of rows.
 
 This module needs no torch.
 """
@@ -6,8 +6,9 @@ This module needs no torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -137,6 +138,30 @@ class Row(Frozen):
     environment: dict[str, JsonValue]
     environment_key: str
     started: str
+
+
+class Measurement(NamedTuple):
+    """One row of a model that a process writes."""
+
+    mode: Mode
+    kind: Kind
+    batch_size: int
+
+
+def planned(settings: Settings) -> list[Measurement]:
+    """Return the measurements of a model in the order in which its process makes them."""
+    return [Measurement(mode, kind, batch) for mode in settings.modes for kind, batch in _of_mode(mode, settings)]
+
+
+def measurement_of(row: Row) -> Measurement:
+    """Return which measurement a row is."""
+    return Measurement(row.mode, row.kind, row.batch_size)
+
+
+def _of_mode(mode: Mode, settings: Settings) -> Iterator[tuple[Kind, int]]:
+    # A latency is that of one image, and comes first.
+    yield ("graph" if mode == "graph" else "latency"), 1
+    yield from (("throughput", batch) for batch in sorted(set(settings.batches)))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from segzoo.bench.conditions import Conditions
 from segzoo.bench.environment import describe_environment, environment_key
-from segzoo.bench.planned import Measurement, measurement_of, planned
-from segzoo.bench.rows import Request, Row, Settings, append_row, read_rows
+from segzoo.bench.rows import Measurement, Request, Row, Settings, append_row, measurement_of, planned, read_rows
 from segzoo.bench.worker import CHILD, Ending, Worker
 from segzoo.errors import RunDirectoryError, UsageFault
 from segzoo.files import exclusive_lock, naming

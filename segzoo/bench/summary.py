@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from segzoo.bench.planned import Measurement, measurement_of
 from segzoo.bench.roofline import Bound, roofline_of
-from segzoo.bench.rows import Kind, Mode, Row, Status
+from segzoo.bench.rows import Kind, Measurement, Mode, Row, Status, measurement_of
 from segzoo.page import UNKNOWN, decimal, millions, percent
 
 CONVENTION = "GMACs (1 MAC = 2 FLOPs; conv + matmul), eval heads"
-"""What the multiply-accumulates are, in the words of ``bench/count.py``, which needs torch."""
+"""What the multiply-accumulates are, in the words of ``analysis/count.py``, which needs torch."""
 
 
 @dataclass(frozen=True)

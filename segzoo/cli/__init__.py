@@ -20,7 +20,7 @@ from segzoo.cli.lazy import MARKUP, LazyGroup
 from segzoo.cli.output import plain
 from segzoo.environment import package_version
 from segzoo.errors import SegzooError
-from segzoo.training.launch import TURN_SECONDS, ToldByFirst, follows
+from segzoo.runtime.launch import TURN_SECONDS, ToldByFirst, follows
 
 
 class Commands(LazyGroup):
@@ -29,7 +29,7 @@ class Commands(LazyGroup):
     table: ClassVar = {
         "list": ("segzoo.cli.list:list_models", "List the models: built-in and from plugins."),
         "show": (
-            "segzoo.cli.show:show",
+            "segzoo.cli.show.command:show",
             "Show one model: parameters, weights, input, sources; its encoders; what it costs and sees.",
         ),
         "plugins": (

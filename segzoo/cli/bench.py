@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from segzoo.bench.planned import planned
-from segzoo.bench.rows import Row, Settings, read_rows
+from segzoo.bench.rows import Row, Settings, planned, read_rows
 from segzoo.bench.selection import choose_models
 from segzoo.bench.summary import CONVENTION, cells, header_for, summarise
 from segzoo.cli.output import Json, print_rows, print_table
@@ -95,8 +94,7 @@ def compare(
     share = _share(threshold)
     rows = read_rows(before), read_rows(after)
     # numpy starts here.
-    from segzoo.bench.compare import compare as compare_rows
-    from segzoo.bench.compare import differing_environments
+    from segzoo.bench.compare import compare_rows, differing_environments
 
     differences = differing_environments(*rows)
     if differences and not force:
@@ -134,7 +132,7 @@ def report(
     rows = [row for path in results for row in read_rows(path)]
     if receptive_fields and not modules:
         raise UsageFault("--receptive-fields are shown with the modules; leave --no-modules away")
-    from segzoo.bench.report import write_reports
+    from segzoo.bench.report_page import write_reports
 
     chosen = _words(models, "--models") if models else ()
     for path in write_reports(rows, paths, models=chosen, modules=modules, receptive_fields=receptive_fields):
@@ -195,7 +193,7 @@ def _must_be_results(path: Path) -> None:
 
 def _interruptible(sweep: Callable[[], list[Row]], path: Path) -> list[Row]:
     """Run a sweep that SIGINT and SIGTERM end by name, its process with it."""
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     try:
         with stop_on_signals(StopRequest()):

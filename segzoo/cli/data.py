@@ -20,7 +20,7 @@ from segzoo.files import write_atomic
 from segzoo.recipe.shipped import shipped_recipes
 
 if TYPE_CHECKING:
-    from segzoo.data.diagnosis import Diagnosis
+    from segzoo.data.doctor.diagnosis import Diagnosis
     from segzoo.data.examine import Watch
 
 app = typer.Typer(no_args_is_help=True, help="Look for faults in data, and at what augmentation makes of it.")
@@ -49,7 +49,7 @@ def check(
         raise UsageFault(f"--set changes keys of a recipe, and {recipe} is a folder")
     resolved = None if folder.is_dir() else read_recipe(recipe, set_)
     # numpy starts here, when the recipe is known to be good.
-    from segzoo.data.diagnosis import diagnose_folder, diagnose_recipe
+    from segzoo.data.doctor.diagnosis import diagnose_folder, diagnose_recipe
 
     with _bars() as watch:
         diagnosis = diagnose_folder(folder, watch=watch) if resolved is None else diagnose_recipe(resolved, watch=watch)

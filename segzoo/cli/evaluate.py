@@ -18,7 +18,7 @@ from segzoo.page import UNKNOWN, count, percent
 from segzoo.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from segzoo.inference.scores import Scores
+    from segzoo.inference.score_files import Scores
 
 COLUMNS = ("iou", "dice", "accuracy", "boundary_f1")
 ORDER = (
@@ -62,8 +62,8 @@ def evaluate(
     recipe = _recipe(data, set_, run)
     # torch starts here, when nothing is left that could be told without it.
     from segzoo.inference.evaluation import evaluate as evaluate_model
-    from segzoo.inference.scores import UnwrittenError
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.inference.score_files import UnwrittenError
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     try:
         with stop_on_signals(StopRequest()), counting("scored") as watch:

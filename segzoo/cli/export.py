@@ -11,7 +11,7 @@ import typer
 from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.errors import UsageFault
 from segzoo.export.form import IMAGES, MAX_MIOU_LOSS, Form, Format, check_target, check_writable
-from segzoo.export.report import Comparison, ExportReport, ParityError
+from segzoo.export.parity_report import ExportReport, OutputComparison, ParityError
 from segzoo.files import write_atomic
 from segzoo.page import UNKNOWN, count, decimal
 from segzoo.recipe import load_recipe
@@ -53,7 +53,7 @@ def export(
             raise UsageFault(f"--report {report} would replace what is exported; choose another name")
     recipe = None if data is None else load_recipe(data)
     from segzoo.export.model import export_model  # torch starts here
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     try:
         with stop_on_signals(StopRequest()):
@@ -103,7 +103,7 @@ def _print(found: ExportReport) -> None:
         typer.echo(f"file:  {found.file} ({count(found.bytes)} bytes)")
 
 
-def _cells(found: Comparison) -> tuple[str, ...]:
+def _cells(found: OutputComparison) -> tuple[str, ...]:
     return (
         f"{found.size[0]}x{found.size[1]}",
         count(found.images),

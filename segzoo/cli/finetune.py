@@ -9,7 +9,7 @@ import typer
 
 from segzoo.cli.recipe import RecipeArgument, SetOption, read_recipe
 from segzoo.recipe import recipe_json
-from segzoo.training.launch import follows
+from segzoo.runtime.launch import follows
 
 
 def finetune(

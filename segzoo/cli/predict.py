@@ -73,7 +73,7 @@ def predict(
     found = find_images(images, beside=out)
     from segzoo.inference.loading import load
     from segzoo.inference.predict import predict_files
-    from segzoo.training.signals import StopRequest, stop_on_signals
+    from segzoo.runtime.signals import StopRequest, stop_on_signals
 
     predictor = load(source, device=device, mode=mode)
     _check_sizes(size, augmentations, predictor)

@@ -9,7 +9,7 @@ import typer
 
 from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.page import UNKNOWN, count, decimal, duration, percent
-from segzoo.training.compare import compare_runs, find_runs
+from segzoo.runs.table import compare_runs, find_runs
 
 
 def runs(

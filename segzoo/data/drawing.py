@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segzoo.data.draws import derive_seed
+from segzoo.data.files.images import visible
 from segzoo.data.findings import printable
-from segzoo.data.images import visible
-from segzoo.data.source import Pixels, Sample, Source, list_source, refuse_empty
+from segzoo.data.opening import list_source
+from segzoo.data.source import Pixels, Sample, Source, refuse_empty
 from segzoo.data.transforms import build_augmentation
 from segzoo.errors import DataError, did_you_mean
 from segzoo.recipe.data import ClassEntry
@@ -78,7 +79,7 @@ def draw_recipe(recipe: Recipe, *, split: str, count: int, seed: int | None = No
     drawn = []
     for index in chosen:
         image, mask = _read(source, samples[index])
-        # The seed that segzoo.data.loaders gives it in epoch 0.
+        # The seed that segzoo.data.loading.loaders gives it in epoch 0.
         draw_seed = derive_seed(recipe.train.seed if seed is None else seed, "augment", 0, index)
         after = transform(image.copy(), mask.copy(), seed=draw_seed)
         drawn.append(Drawn(samples[index].name, (image, mask), after))

@@ -11,19 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.findings import Finding, explain_unpaired
 from segzoo.errors import DataError
-from segzoo.recipe.data import (
-    Ade20kData,
-    CamvidData,
-    CityscapesData,
-    ClassEntry,
-    DataSection,
-    FolderData,
-    OxfordPetsData,
-    ShapesData,
-    VocData,
-)
+from segzoo.recipe.data import ClassEntry
 
 Pixels = NDArray[np.uint8]
 """An image ``(H, W, C)``, or a mask ``(H, W)`` of labels."""
@@ -77,76 +66,6 @@ class Source(Protocol):
         Raises:
             DataError: If a file cannot be read or is of a kind that the format does not allow.
         """
-
-
-def open_source(data: DataSection, *, seed: int, in_channels: int = 3) -> Source:
-    """Find the files of a recipe's ``data`` section, or set up what draws them.
-
-    Args:
-        data: The section; a format's own keys are typed by its class.
-        seed: The recipe's seed; it draws fractional splits and scenes.
-        in_channels: Channels of the images.
-
-    Raises:
-        DataError: If the folder is missing or may not be entered, a file lacks its partner, or a split is empty.
-        DownloadError: If the data had to be fetched and could not be.
-        RecipeError: If the format has no images of so many channels.
-    """
-    try:
-        source, findings = list_source(data, seed=seed, in_channels=in_channels)
-    except PermissionError as error:
-        raise DataError(f"{error.filename}: {error.strerror}; the data cannot be listed") from error
-    if findings:
-        reason = explain_unpaired(findings)
-        lines = [name_some(list(map(str, findings))), *([reason] if reason else [])]
-        raise DataError("\n".join([f"{len(findings)} files are no pair of an image and a mask:", *lines]))
-    refuse_empty(source.splits, getattr(data, "root", data.format))
-    return source
-
-
-def list_source(data: DataSection, *, seed: int, in_channels: int = 3) -> tuple[Source, tuple[Finding, ...]]:
-    """Return the source of a recipe's ``data`` section, which holds all whole pairs, and the files that are in none.
-
-    Args:
-        data: The section.
-        seed: The recipe's seed.
-        in_channels: Channels of the images.
-
-    Raises:
-        DataError: If the folder or a split is missing.
-        DownloadError: If the data had to be fetched and could not be.
-        RecipeError: If the format has no images of so many channels.
-    """
-    # The formats build on this module, so they are imported where one is chosen.
-    match data:
-        case ShapesData():
-            from segzoo.data.shapes import open_shapes
-
-            return open_shapes(data, seed=seed, in_channels=in_channels), ()
-        case FolderData():
-            from segzoo.data.formats.folder import list_folder
-
-            return list_folder(data, seed=seed, in_channels=in_channels)
-        case CamvidData():
-            from segzoo.data.formats.camvid import list_camvid
-
-            return list_camvid(data, seed=seed, in_channels=in_channels)
-        case VocData():
-            from segzoo.data.formats.voc import list_voc
-
-            return list_voc(data, seed=seed, in_channels=in_channels)
-        case OxfordPetsData():
-            from segzoo.data.formats.oxford_pets import list_oxford_pets
-
-            return list_oxford_pets(data, seed=seed, in_channels=in_channels)
-        case CityscapesData():
-            from segzoo.data.formats.cityscapes import list_cityscapes
-
-            return list_cityscapes(data, seed=seed, in_channels=in_channels)
-        case Ade20kData():
-            from segzoo.data.formats.ade20k import list_ade20k
-
-            return list_ade20k(data, seed=seed, in_channels=in_channels)
 
 
 def draw_splits(

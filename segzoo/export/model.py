@@ -18,10 +18,10 @@ from segzoo.errors import UsageFault
 from segzoo.export.form import IMAGES, MAX_MIOU_LOSS, TOLERANCE, Form, check_target
 from segzoo.export.metadata import as_text, describe_export
 from segzoo.export.onnx import embed, export_onnx, require_onnx
-from segzoo.export.parity import compare, find_faults
+from segzoo.export.parity import compare_outputs, find_faults
+from segzoo.export.parity_report import Calibration, ExportReport, OutputComparison, ParityError, Speed
 from segzoo.export.programs import compile_program, export_program, require_compiler, save_program, smallest_side
 from segzoo.export.quantise import measure_speed, quantise
-from segzoo.export.report import Calibration, Comparison, ExportReport, ParityError, Speed
 from segzoo.export.tracing import DIMENSIONS, Half
 from segzoo.export.validation import Validation, find_recipe_of, open_validation
 from segzoo.files import sha256_file, sync_folder, write_atomic
@@ -37,7 +37,7 @@ CALIBRATION_IMAGES = 32
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """The sizes of an export.
 
     Args:
@@ -116,7 +116,7 @@ def export_model(
     return report
 
 
-def plan_sizes(trained: tuple[int, int], fixed: Collection[str], *, dynamic: bool) -> Plan:
+def plan_sizes(trained: tuple[int, int], fixed: Collection[str], *, dynamic: bool) -> ExportPlan:
     """Choose the sizes that an export is made with and compared at.
 
     Args:
@@ -130,7 +130,7 @@ def plan_sizes(trained: tuple[int, int], fixed: Collection[str], *, dynamic: boo
         return trained[0] + height * ("height" in dimensions), trained[1] + width * ("width" in dimensions)
 
     # The second one is odd, and no multiple of any stride.
-    return Plan(dimensions, trained, moved(32, 64), tuple(dict.fromkeys((trained, moved(33, 35)))))
+    return ExportPlan(dimensions, trained, moved(32, 64), tuple(dict.fromkeys((trained, moved(33, 35)))))
 
 
 def deal(samples: Sequence[Sample], images: int, form: Form) -> tuple[Sequence[Sample], Sequence[Sample]]:
@@ -146,7 +146,7 @@ def deal(samples: Sequence[Sample], images: int, form: Form) -> tuple[Sequence[S
 class _Making:
     """One export on its way: what it is made of, in a folder that goes when it is done."""
 
-    def __init__(self, loaded: Trained, form: Form, plan: Plan, validation: Validation, folder: Path) -> None:
+    def __init__(self, loaded: Trained, form: Form, plan: ExportPlan, validation: Validation, folder: Path) -> None:
         self.loaded = loaded
         self.form = form
         self.plan = plan
@@ -226,7 +226,7 @@ class _Making:
         image: Tensor = self.normalise(self.validation.read(sample, self.plan.trained)[0][None])
         return image
 
-    def _compare(self, draft: Path, samples: Sequence[Sample]) -> list[Comparison]:
+    def _compare(self, draft: Path, samples: Sequence[Sample]) -> list[OutputComparison]:
         exported = self._open(draft)
         found = []
         for number, size in enumerate(self.plan.compared):
@@ -234,7 +234,7 @@ class _Making:
             # One image in a batch at the first size, two at the second.
             batch = 1 + number * ("batch" in self.plan.dynamic)
             found.append(
-                compare(
+                compare_outputs(
                     self.loaded.model,
                     exported,
                     self.validation,

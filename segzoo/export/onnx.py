@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segzoo.errors import SegzooError
 from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example
 from segzoo.files import write_atomic
-from segzoo.inference.exported import OnnxNetwork, first_cause, quiet, require_packages
+from segzoo.inference.exported import OnnxNetwork, first_cause, quiet_runtimes, require_packages
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -45,7 +45,7 @@ def export_onnx(
     check_dimensions(dynamic)
     require_onnx()
     image = example(model, in_channels, size, dynamic)
-    with evaluation(model), quiet(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with evaluation(model), quiet_runtimes(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / "model.onnx"
         _export(model, image, draft, {DIMENSIONS[name]: name for name in dynamic})
         if len(list(draft.parent.iterdir())) > 1:

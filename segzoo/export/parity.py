@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from segzoo.data.source import Sample
 from segzoo.errors import SegzooError
 from segzoo.export.form import TOLERANCE, Form
-from segzoo.export.report import Comparison
+from segzoo.export.parity_report import OutputComparison
 from segzoo.export.stability import find_undecided
 from segzoo.export.validation import Validation
 from segzoo.inference.exported import Network
 from segzoo.metrics import mean_iou
-from segzoo.training.evaluation import count_image, resize_logits
-from segzoo.training.scores import finite
+from segzoo.scoring.evaluation import count_image, resize_logits
+from segzoo.scoring.scores import finite
 
 MAX_UNDECIDED = 0.1
 """Largest share of pixels that may differ because the model itself leaves them undecided."""
 
 
-def compare(
+def compare_outputs(
     original: Network,
     exported: Network,
     validation: Validation,
@@ -32,7 +32,7 @@ def compare(
     size: tuple[int, int],
     batch: int,
     exact: bool,
-) -> Comparison:
+) -> OutputComparison:
     """Run both over the same images and return how far they are apart.
 
     Args:
@@ -75,7 +75,7 @@ def compare(
                 pixels += mask.numel()
                 counts += torch.stack([_count(label, mask, validation) for label in labels])
     before, after = (finite(float(mean_iou(part))) for part in counts)
-    return Comparison(
+    return OutputComparison(
         size=size,
         images=len(samples),
         max_difference=finite(float(difference)),
@@ -88,7 +88,7 @@ def compare(
     )
 
 
-def find_faults(comparisons: Sequence[Comparison], form: Form, *, max_miou_loss: float) -> list[str]:
+def find_faults(comparisons: Sequence[OutputComparison], form: Form, *, max_miou_loss: float) -> list[str]:
     """Return what the gate refuses, one sentence for each size; nothing where the export passes.
 
     Numbers of the original's precision have to give its logits, shorter ones nearly its mean IoU.
@@ -100,7 +100,7 @@ def find_faults(comparisons: Sequence[Comparison], form: Form, *, max_miou_loss:
     ]
 
 
-def _exact_fault(found: Comparison) -> str | None:
+def _exact_fault(found: OutputComparison) -> str | None:
     if found.decided_difference is None:
         return f"at {_words(found)} logits are not finite"
     if found.decided_difference > TOLERANCE:
@@ -113,15 +113,20 @@ def _exact_fault(found: Comparison) -> str | None:
     return None
 
 
-def _loss_fault(found: Comparison, limit: float) -> str | None:
+def _loss_fault(found: OutputComparison, limit: float) -> str | None:
     if found.max_difference is None:
         return f"at {_words(found)} logits are not finite"
-    if found.miou_lost is None or found.miou_lost <= limit:
+    if found.miou_lost is None:
+        return (
+            f"at {_words(found)} the loss of mean IoU is unknown: no pixel of the validation images has a label that "
+            "counts; name data with labelled images"
+        )
+    if found.miou_lost <= limit:
         return None
     return f"at {_words(found)} it loses {found.miou_lost:.4f} of mean IoU, more than --max-miou-loss {limit:g}"
 
 
-def _words(found: Comparison) -> str:
+def _words(found: OutputComparison) -> str:
     return f"{found.size[0]}x{found.size[1]} pixels"
 
 

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from segzoo.errors import EnvironmentFault, SegzooError
 from segzoo.export.tracing import DIMENSIONS, check_dimensions, evaluation, example
-from segzoo.inference.exported import first_cause, quiet
+from segzoo.inference.exported import first_cause, quiet_runtimes
 
 
 def export_program(
@@ -34,7 +34,7 @@ def export_program(
     image = example(model, in_channels, size, dynamic)
     axes = {DIMENSIONS[name]: Dim.DYNAMIC for name in dynamic}
     try:
-        with evaluation(model), quiet(), torch.no_grad():
+        with evaluation(model), quiet_runtimes(), torch.no_grad():
             return torch.export.export(model, (image,), dynamic_shapes=(axes,))
     except Exception as error:  # torch raises whatever a model's code raises
         raise SegzooError(f"the model cannot be exported: {first_cause(error)}") from error
@@ -63,7 +63,7 @@ def smallest_side(program: ExportedProgram, *, in_channels: int, size: tuple[int
 
 def save_program(program: ExportedProgram, path: Path) -> None:
     """Write a program to a ``.pt2`` file."""
-    with quiet():
+    with quiet_runtimes():
         torch.export.save(program, path)
 
 
@@ -76,7 +76,7 @@ def compile_program(program: ExportedProgram, path: Path) -> None:
     """
     require_compiler()
     try:
-        with quiet():
+        with quiet_runtimes():
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     except Exception as error:  # the compiler raises its own and torch's
         raise SegzooError(f"the model cannot be compiled: {first_cause(error)}") from error

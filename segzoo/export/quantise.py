@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segzoo.errors import SegzooError
-from segzoo.export.report import Speed
-from segzoo.inference.exported import OnnxNetwork, first_cause, quiet
+from segzoo.export.parity_report import Speed
+from segzoo.inference.exported import OnnxNetwork, first_cause, quiet_runtimes
 
 ROUNDS = 20
 WARM_UP = 3
@@ -47,7 +47,7 @@ def quantise(path: Path, target: Path, images: Iterable[Tensor]) -> None:
     preparation = importlib.import_module("onnxruntime.quantization.shape_inference")
     prepared = target.with_suffix(".prepared.onnx")
     try:
-        with quiet():
+        with quiet_runtimes():
             # Folds batch norms into convolutions. Symbolic shapes are for transformers, and fail on open sizes.
             preparation.quant_pre_process(path, prepared, skip_symbolic_shape=True)
             quantization.quantize_static(

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from segzoo.data.source import Sample, Source, open_source
+from segzoo.data.opening import open_source
+from segzoo.data.source import Sample, Source
 from segzoo.data.transforms import resize
 from segzoo.errors import DataError, UsageFault
 from segzoo.inference.description import ModelDescription

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from segzoo.data.formats.files import after_scan
-from segzoo.data.loaders import EvalBatch, eval_loader
+from segzoo.data.loading.loaders import EvalBatch, eval_loader
+from segzoo.data.loading.processes import choose_workers
 from segzoo.data.normalise import Normalise
-from segzoo.data.processes import choose_workers
+from segzoo.data.opening import open_source
 from segzoo.data.scan import scan
-from segzoo.data.source import Pixels, Source, open_source
+from segzoo.data.source import Pixels, Source
 from segzoo.data.transforms import resize
 from segzoo.errors import UnknownName, UsageFault
 from segzoo.files import prepare_folder
@@ -25,16 +26,16 @@ from segzoo.inference.augment import augmented
 from segzoo.inference.description import find_model, is_exported, run_of
 from segzoo.inference.loading import Loaded, load_model
 from segzoo.inference.method import Augmentation
-from segzoo.inference.scores import Scores, UnwrittenError, summarise, write_scores
+from segzoo.inference.score_files import Scores, UnwrittenError, summarise_scores, write_scores
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
+from segzoo.runs.rundir import RunDirectory, RunRecord
+from segzoo.runtime.device import fix_cublas, name_memory, set_threads
+from segzoo.scoring.evaluation import Predictor, resize_logits
+from segzoo.scoring.evaluation import evaluate as score_split
 from segzoo.training.building import build_predictor, configure, loss_of
-from segzoo.training.device import name_memory, set_threads
-from segzoo.training.evaluation import Predictor, resize_logits
-from segzoo.training.evaluation import evaluate as score_split
 from segzoo.training.parts import eval_batch_size, eval_image_size
-from segzoo.training.rundir import RunDirectory, RunRecord
 from segzoo.transfer import Features
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def evaluate(
     threads = set_threads(recipe.train.threads if record is None else record.threads)
     loaded = load_model(source)
     chosen = loaded.choose_device(device)
+    fix_cublas(chosen, deterministic=recipe.train.deterministic)
     _announce(record, chosen, threads)
     opened = open_source(recipe.data, seed=recipe.train.seed, in_channels=loaded.description.in_channels)
     _check_classes(loaded, opened)
@@ -102,7 +104,7 @@ def evaluate(
             device=chosen,
             detail=True,
         )
-        scores = summarise(loaded.description.title, recipe, opened, found, augmentations)
+        scores = summarise_scores(loaded.description.title, recipe, opened, found, augmentations)
         if out is not None:
             named = () if data is None or own is None else (data.name,)
             stem = "-".join((*named, scores.split, *augmentations))
@@ -197,7 +199,7 @@ def _averaged(averaged: Callable[[Tensor], Tensor], predictor: Predictor, images
     """Score images by what averages over augmentations, in the predictor's windows if it has any."""
     if not isinstance(images, Tensor):
         raise ValueError("features cannot be augmented")
-    seen = images.to(predictor.device)
+    seen = images.to(predictor.device, non_blocking=True)
     return averaged(seen) if predictor.windows is None else predictor.windows.score(averaged, seen)
 
 
@@ -213,6 +215,7 @@ def _batches(recipe: Recipe, source: Source, record: RunRecord | None, device: t
         image_size=eval_image_size(recipe),
         batch_size=math.ceil(eval_batch_size(recipe) / processes),
         workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu"),
+        pin_memory=device.type == "cuda",
     )
 
 

@@ -193,7 +193,7 @@ def load_compiled(path: Path) -> Network:
 def _loaded(load: Callable[[], Network], path: Path) -> Network:
     """Return a network that tells which file fails on which images."""
     try:
-        with quiet():
+        with quiet_runtimes():
             network = load()
     except Exception as error:  # of archives, of torch's own reader, of the system's loader
         raise SegzooError(f"torch cannot load {path.name}: {first_cause(error)}") from error
@@ -211,7 +211,7 @@ def _loaded(load: Callable[[], Network], path: Path) -> Network:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_runtimes() -> Iterator[None]:
     """Keep what exporters and loaders warn of and log, which is about their own insides, from the caller.
 
     What they print goes to stderr. What goes wrong is raised.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from segzoo.training.device import on_device
+from segzoo.runtime.device import on_device
 
 Score = Callable[[Tensor], Tensor]
 """Maps images ``(N, C, H, W)`` to logits ``(N, K, H, W)``."""

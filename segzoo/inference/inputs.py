@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segzoo.data.images import SUFFIXES
+from segzoo.data.files.images import SUFFIXES
 from segzoo.data.source import name_some
 from segzoo.errors import UsageFault
 

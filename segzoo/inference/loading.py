@@ -13,11 +13,11 @@ from segzoo.errors import NotAvailable, UsageFault
 from segzoo.inference.description import ModelDescription, find_model, is_exported, read_model_description
 from segzoo.inference.exported import Exported, open_exported
 from segzoo.inference.predictor import Mode, Predictor
+from segzoo.params import validate_params
 from segzoo.plugins import default_registry
 from segzoo.pretrained import DESCRIPTION, Identity, RunSource, check_description, read_description
-from segzoo.registry import validate_params
+from segzoo.runtime.device import choose_device
 from segzoo.spec import ModelSpec
-from segzoo.training.device import choose_device
 from segzoo.weights import load_source
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import TiffWriter
 
-from segzoo.data.images import faults, visible
+from segzoo.data.files.images import faults, visible
 from segzoo.data.source import Pixels
 from segzoo.files import naming, replacing, write_atomic
 from segzoo.inference.contours import coco_annotations, geojson

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segzoo.data.files.images import MAX_PIXELS, read_image
+from segzoo.data.files.tiff import is_tiff
+from segzoo.data.files.tiff_rows import open_rows
 from segzoo.data.findings import FileFault, printable
-from segzoo.data.images import MAX_PIXELS, read_image
 from segzoo.data.source import Pixels
-from segzoo.data.tiff import is_tiff
-from segzoo.data.tiff_rows import open_rows
 from segzoo.errors import Interrupted, SegzooError
 from segzoo.files import prepare_folder
 from segzoo.inference.inputs import check_targets
@@ -31,7 +31,7 @@ from segzoo.inference.outputs import (
     write_probabilities,
 )
 from segzoo.inference.predictor import Predictor
-from segzoo.training.device import name_memory
+from segzoo.runtime.device import name_memory
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from segzoo.inference.fast import fastest, smooth_noise
 from segzoo.inference.method import Method
 from segzoo.inference.ways import PLAIN, Trial, Way
 from segzoo.nn.sliding import Block, score_in_windows, slide
-from segzoo.training.device import send
-from segzoo.training.evaluation import Predictor as Network
-from segzoo.training.evaluation import resize_logits
+from segzoo.runtime.device import send
+from segzoo.scoring.evaluation import Predictor as Network
+from segzoo.scoring.evaluation import resize_logits
 
 Mode = Literal["eager", "best"]
 Probabilities = NDArray[np.float32]

@@ -32,19 +32,28 @@ class CrossEntropy(MeanLoss):
 
     def sums(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return ``(weighted negative log-likelihood, weight)`` over the pixels that count."""
-        numerator = F.cross_entropy(
-            precise(logits),
-            target,
-            weight=self.class_weights,
-            ignore_index=self.ignore_index,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )
-        # Sums of a mask: to pick the pixels that count would have the host wait for the device.
         valid = self.valid(target)
-        weights = valid if self.class_weights is None else self.class_weights[target.where(valid, 0)] * valid
-        weight = weights.sum()
-        return torch.stack([numerator, weight.to(numerator.dtype)])
+        ignored = ~valid
+        labels = target.masked_fill(ignored, 0)
+        # Not torch's own function, whose kernel adds up in any order on a GPU.
+        log_likelihood = precise(logits).log_softmax(dim=1)
+        own = log_likelihood.gather(1, labels.unsqueeze(1)).squeeze(1).masked_fill(ignored, 0)
+        # Sums over all pixels: to pick those that count would have the host wait for the device.
+        if self.class_weights is None:
+            numerator, weight = -own.sum(), valid.sum().to(own.dtype)
+        else:
+            weights = self.class_weights[labels].masked_fill(ignored, 0)
+            numerator, weight = -(own * weights).sum(), weights.sum().to(own.dtype)
+        if self.label_smoothing:
+            spread = -self._mean_over_classes(log_likelihood).masked_fill(ignored, 0).sum()
+            numerator = (1 - self.label_smoothing) * numerator + self.label_smoothing * spread
+        return torch.stack([numerator, weight])
+
+    def _mean_over_classes(self, log_likelihood: Tensor) -> Tensor:
+        """Return the mean over all classes, each times its weight, ``(N, H, W)``."""
+        if self.class_weights is None:
+            return log_likelihood.mean(dim=1)
+        return (log_likelihood * self.class_weights.view(-1, 1, 1)).mean(dim=1)
 
 
 class _PixelWeighted(MeanLoss):
@@ -102,7 +111,9 @@ class Ohem(_PixelWeighted):
 
     def _weigh(self, log_likelihood: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         likelihood = log_likelihood.detach().exp().where(valid, torch.inf).flatten(1)
-        hardest = likelihood.kthvalue(min(self.min_kept, likelihood.shape[1]), dim=1, keepdim=True).values
+        kept = min(self.min_kept, likelihood.shape[1])
+        # Not kthvalue, which torch counts among the functions that are not deterministic on a GPU.
+        hardest = likelihood.topk(kept, dim=1, largest=False, sorted=False).values.amax(dim=1, keepdim=True)
         hard = (likelihood < self.threshold) | (likelihood <= hardest)
         return -log_likelihood, hard.view_as(target)
 

@@ -26,21 +26,23 @@ class Lovasz(MeanLoss):
         errors = errors * valid.flatten(1).unsqueeze(1)
         ordered, order = errors.sort(dim=2, descending=True, stable=True)
         with torch.no_grad():
-            slopes = _jaccard_slopes(truth.gather(2, order)).to(ordered.dtype)
+            slopes = _jaccard_slopes(truth.gather(2, order), ordered.dtype)
             present = truth.any(dim=2).to(ordered.dtype)
         losses = ((ordered * slopes).sum(dim=2) * present).sum(dim=1) / present.sum(dim=1).clamp_min(1)
         return torch.stack([losses.sum(), present.any(dim=1).sum().to(losses.dtype)])
 
 
-def _jaccard_slopes(truth: Tensor) -> Tensor:
+def _jaccard_slopes(truth: Tensor, dtype: torch.dtype) -> Tensor:
     """Return by how much each further error raises the Jaccard loss, for truth ``(N, C, P)`` in falling order of error.
 
-    It is the gradient of the Lovász extension with respect to the sorted errors.
+    It is the gradient of the Lovász extension with respect to the sorted errors. Let ``I`` and ``U`` be intersection
+    and union once the errors up to a pixel are made. A wrong pixel of the class takes 1 from the intersection, which
+    adds ``1 / U`` to the loss. A wrong pixel of another class adds 1 to the union, which adds ``I / (U * (U - 1))``.
+    Both counts are whole numbers, and no difference of nearly equal ratios is taken, so float32 is exact enough.
     """
-    # float64, as float32 cannot tell the unions of a large image apart.
-    hits = truth.to(torch.float64)
-    total = hits.sum(dim=2, keepdim=True)
-    intersection = total - hits.cumsum(dim=2)
-    union = total + (1 - hits).cumsum(dim=2)
-    losses = 1 - intersection / union
-    return torch.diff(losses, dim=2, prepend=torch.zeros_like(total))
+    hits = truth.cumsum(dim=2, dtype=torch.int64)
+    total = hits[..., -1:]
+    union = total + torch.arange(1, truth.shape[2] + 1, device=truth.device) - hits
+    # The union before the first false pixel of a class that is absent is 0; such classes do not count.
+    per_pixel = torch.where(truth, 1, (total - hits).to(dtype) / (union - 1).clamp_min(1).to(dtype))
+    return per_pixel / union.to(dtype)

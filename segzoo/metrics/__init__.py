@@ -2,6 +2,7 @@
 
 from segzoo.metrics.bootstrap import bootstrap_intervals, bootstrap_mean
 from segzoo.metrics.boundary import boundary_f1
+from segzoo.metrics.confusion import confusion_matrices
 from segzoo.metrics.passport import Passport
 from segzoo.metrics.scores import (
     SCORES,
@@ -24,6 +25,7 @@ __all__ = [
     "boundary_f1",
     "class_accuracy",
     "class_counts",
+    "confusion_matrices",
     "dice",
     "frequency_weighted_iou",
     "iou",

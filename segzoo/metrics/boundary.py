@@ -37,13 +37,19 @@ def boundary_f1(
     found_labels, found = _outline(predicted.where(valid, ignore_index), valid, gap=int(radius))
     true_labels, true = _outline(target, valid, gap=int(radius))
     stride = target.shape[1] + int(radius)
-    precision = _share(found_labels, _near(found, true, radius=radius, stride=stride), num_classes)
-    recall = _share(true_labels, _near(true, found, radius=radius, stride=stride), num_classes)
+    counted = [
+        *_hits(found_labels, _near(found, true, radius=radius, stride=stride), num_classes),
+        *_hits(true_labels, _near(true, found, radius=radius, stride=stride), num_classes),
+        _histogram(target.where(valid, num_classes).flatten(), num_classes + 1)[:num_classes],
+    ]
+    # One copy from the device; ratios are taken on the CPU, as MPS has no float64.
+    near_found, all_found, near_true, all_true, pixels = torch.stack(counted).cpu().double()
+    precision, recall = near_found / all_found, near_true / all_true
     both = precision + recall
     score = torch.where(both > 0, 2 * precision * recall / both, both)
     # With an outline on one side only, precision or recall is NaN.
     score[precision.isnan() ^ recall.isnan()] = 0
-    score[torch.bincount(target[valid], minlength=num_classes).cpu() == 0] = torch.nan
+    score[pixels == 0] = torch.nan
     return score
 
 
@@ -78,7 +84,12 @@ def _near(places: Tensor, others: Tensor, *, radius: float, stride: int) -> Tens
     return near
 
 
-def _share(labels: Tensor, near: Tensor, num_classes: int) -> Tensor:
-    """Return the share of each class's outline that is near, float64 ``(C,)`` on the CPU; NaN without an outline."""
-    hits, total = (torch.bincount(each, minlength=num_classes).cpu() for each in (labels[near], labels))
-    return hits.double() / total
+def _hits(labels: Tensor, near: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Return how many pixels of each class's outline are near, and how many there are, int64 ``(C,)`` each."""
+    return _histogram(labels, num_classes, near.long()), _histogram(labels, num_classes)
+
+
+def _histogram(labels: Tensor, length: int, weights: Tensor | None = None) -> Tensor:
+    """Return how often each label occurs, or the sum of its weights, without waiting for the device."""
+    ones = labels.new_ones(()).expand_as(labels) if weights is None else weights
+    return labels.new_zeros(length, dtype=torch.int64).scatter_add_(0, labels.long(), ones.long())

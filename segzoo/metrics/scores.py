@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 def class_counts(matrix: Tensor) -> Tensor:
-    """Return the counts of a confusion matrix, ``(3, C)``.
+    """Return the counts of confusion matrices ``(..., C, C)``: ``(..., 3, C)``.
 
     Raises:
-        ValueError: If the matrix is not square.
+        ValueError: If a matrix is not square.
     """
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    if matrix.ndim < 2 or matrix.shape[-2] != matrix.shape[-1]:
         raise ValueError(f"a confusion matrix is square, got shape {tuple(matrix.shape)}")
-    return torch.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)])
+    return torch.stack([matrix.diagonal(dim1=-2, dim2=-1), matrix.sum(-1), matrix.sum(-2)], dim=-2)
 
 
 def iou(counts: Tensor) -> Tensor:

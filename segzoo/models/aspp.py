@@ -13,7 +13,8 @@ from segzoo.catalog.aspp import ASPPParams
 from segzoo.nn.aspp import ASPP
 from segzoo.nn.attention import SqueezeExcitation
 from segzoo.nn.conv import ConvBNReLU, DepthwiseSeparableConv, check_channels, initialise_he
-from segzoo.smp import AttendedDecoder, build_encoder
+from segzoo.nn.encoder_decoder import AttendedDecoder
+from segzoo.smp import build_encoder
 
 CHANNELS = 256
 """Channels of every layer of the heads but one."""

@@ -54,12 +54,17 @@ def average_over_grid(features: Tensor, cells: int) -> Tensor:
     """Average ``(N, C, H, W)`` over a grid of ``cells`` by ``cells``, which overlap where the size is no multiple.
 
     An exported network gets the sums as two products with matrices, which are computed from the size of the map that it
-    meets: ``adaptive_avg_pool2d`` would keep the windows of the size that the export was made with.
+    meets: ``adaptive_avg_pool2d`` would keep the windows of the size that the export was made with. So does a network
+    on CUDA where torch is asked for deterministic algorithms: the gradient of ``adaptive_avg_pool2d`` has none there.
     """
-    if not torch.compiler.is_exporting():
+    if not torch.compiler.is_exporting() and not _is_deterministic_on_cuda(features):
         return F.adaptive_avg_pool2d(features, cells)
     rows, columns = (_means_of_cells(length, cells, features) for length in features.shape[-2:])
     return rows @ features @ columns.T
+
+
+def _is_deterministic_on_cuda(features: Tensor) -> bool:
+    return features.is_cuda and torch.are_deterministic_algorithms_enabled()
 
 
 def _means_of_cells(length: int, cells: int, like: Tensor) -> Tensor:

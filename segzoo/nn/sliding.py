@@ -107,7 +107,7 @@ def slide(
         batch_size: Windows that are scored at once.
     """
     rows, columns = (spans(length, side, overlap) for length, side in zip(size, window, strict=True))
-    down, across = blending(rows), blending(columns)
+    weights: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
     below: Tensor | None = None
     for index, row in enumerate(rows):
         height = _step(rows, index)
@@ -115,7 +115,10 @@ def slide(
         right: Tensor | None = None
         scored = _score_row(score, read(*row), columns, batch_size)
         for number, (column, logits) in enumerate(zip(columns, scored, strict=True)):
-            part = logits * down[index].to(logits.device)[:, None] * across[number].to(logits.device)
+            if weights is None:
+                weights = _moved(blending(rows), logits.device), _moved(blending(columns), logits.device)
+            down, across = weights
+            part = logits * down[index][:, None] * across[number]
             if right is not None:
                 part[..., : right.shape[-1]] += right
             width = _step(columns, number)
@@ -168,6 +171,14 @@ def _whole(score: Score, image: Tensor, *, window: tuple[int, int], overlap: flo
     for top, left, block in chain([first], blocks):
         logits[:, top : top + block.shape[1], left : left + block.shape[2]] = block
     return logits
+
+
+def _moved(weights: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """Return weights on a device: on CUDA in one copy that nothing waits for."""
+    joined = torch.cat(list(weights))
+    if device.type == "cuda":
+        joined = joined.pin_memory()
+    return torch.split(joined.to(device, non_blocking=True), [len(each) for each in weights])
 
 
 def _step(windows: Sequence[Span], index: int) -> int:

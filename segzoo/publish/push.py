@@ -12,12 +12,12 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from segzoo.errors import DownloadError, UsageFault
 from segzoo.files import sha256_bytes
 from segzoo.inference.description import find_model, is_exported, read_model_description
+from segzoo.params import validate_params
 from segzoo.plugins import default_registry
 from segzoo.pretrained import DESCRIPTION, HUB, TENSORS, hub_source, read_description
 from segzoo.publish.card import Published, write_card
 from segzoo.recipe import Recipe, load_recipe
-from segzoo.registry import validate_params
-from segzoo.training.rundir import RunDirectory
+from segzoo.runs.rundir import RunDirectory
 from segzoo.weights.hub import endpoint
 from segzoo.weights.patience import run_while_it_advances
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 from packaging.requirements import InvalidRequirement
 
+from segzoo.environment import unmet_requirement
 from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
+from segzoo.params import validate_params
 from segzoo.pretrained import Identity, find_source
 from segzoo.recipe.augment import check_augment
 from segzoo.recipe.consistency import check_consistency
 from segzoo.recipe.schema import Recipe
-from segzoo.registry import Registry, unmet_requirement, validate_params
+from segzoo.registry import Registry
 from segzoo.spec import ModelSpec
 
 

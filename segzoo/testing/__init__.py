@@ -7,9 +7,9 @@ each ``(N, num_classes, H, W)``; every model returns a plain tensor of logits in
 
 from __future__ import annotations
 
+from segzoo.testing.check_report import CheckRow, Report, check_model
 from segzoo.testing.checks import CHECKS, Check, select
-from segzoo.testing.report import Report, Row, check_model
 from segzoo.testing.subject import ContractError
 from segzoo.testing.with_pytest import parametrize_with_checks
 
-__all__ = ["CHECKS", "Check", "ContractError", "Report", "Row", "check_model", "parametrize_with_checks", "select"]
+__all__ = ["CHECKS", "Check", "CheckRow", "ContractError", "Report", "check_model", "parametrize_with_checks", "select"]

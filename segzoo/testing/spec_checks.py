@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from segzoo.errors import ParamsError
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.testing.subject import ContractError, SkippedCheck, Subject
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from segzoo.build import build_from_spec
 from segzoo.errors import PluginError
+from segzoo.params import validate_params
 from segzoo.plugins import default_registry
-from segzoo.registry import BUILTIN, LOCAL, Entry, validate_params
+from segzoo.registry import BUILTIN, LOCAL, Entry
 from segzoo.spec import ModelSpec
 
 T = TypeVar("T")

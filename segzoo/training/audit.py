@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from segzoo.data.loaders import EvalBatch, eval_loader
+from segzoo.data.loading.loaders import EvalBatch, eval_loader
 from segzoo.errors import TrainingError
+from segzoo.runs.records import AuditRecord, PassesRecord
+from segzoo.scoring.evaluation import Stopped
 from segzoo.training.epoch import PREVIEWS
-from segzoo.training.evaluation import Stopped
 from segzoo.training.loop import Trainer
 from segzoo.training.parts import eval_batch_size, eval_image_size
-from segzoo.training.records import AuditRecord, PassesRecord
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def audit_run(trainer: Trainer) -> AuditRecord | None:
         image_size=eval_image_size(recipe),
         batch_size=eval_batch_size(recipe),
         workers=0,
+        pin_memory=parts.device.type == "cuda",
         limit=PREVIEWS,
     )
     passes = compare_passes(parts.scorer, batches, should_stop=lambda: bool(trainer.stop))

@@ -13,32 +13,33 @@ from torch import nn
 from segzoo.build import build_from_spec
 from segzoo.data.draws import derive_seed
 from segzoo.data.formats.files import after_scan
-from segzoo.data.loaders import try_first_batch
+from segzoo.data.loading.loaders import try_first_batch
+from segzoo.data.loading.plan import Plan
+from segzoo.data.loading.processes import choose_workers
 from segzoo.data.normalise import Normalise, channel_statistics
-from segzoo.data.plan import Plan
-from segzoo.data.processes import choose_workers
+from segzoo.data.opening import open_source
 from segzoo.data.scan import ScanReport, scan
-from segzoo.data.source import Source, open_source
+from segzoo.data.source import Source
 from segzoo.data.transforms import build_augmentation
 from segzoo.errors import DataError, RecipeError
 from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
+from segzoo.params import validate_params
 from segzoo.plugins import get_spec
 from segzoo.pretrained import Identity
 from segzoo.recipe import Recipe
 from segzoo.recipe.consistency import check_class_weights
 from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
-from segzoo.registry import validate_params
+from segzoo.runs.rundir import RunRecord
+from segzoo.runtime.distributed import ALONE, World
+from segzoo.scoring.evaluation import Predictor, Windows
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
-from segzoo.training.distributed import ALONE, World
-from segzoo.training.evaluation import Predictor, Windows
 from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
 from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
 from segzoo.training.preflight import check_batch_norm, warn_of_random_features
-from segzoo.training.rundir import RunRecord
 from segzoo.training.shortage import shortage_told
 from segzoo.weights import load_pretrained
 

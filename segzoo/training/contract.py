@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from segzoo.data.doctor import DARK
-from segzoo.data.loaders import Batch
+from segzoo.data.doctor.doctor import DARK
+from segzoo.data.loading.loaders import Batch
 from segzoo.data.normalise import Normalise, channel_statistics
 from segzoo.errors import DataError
+from segzoo.runs.records import BatchRecord, ChannelRecord
 from segzoo.spec import InputSpec
-from segzoo.training.records import BatchRecord, ChannelRecord
 
 logger = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ def check_run(recipe: Recipe, *, device: str = "auto") -> int:
     """
     from segzoo.build import build_from_spec
     from segzoo.data.classes import classes_of
-    from segzoo.data.source import open_source
+    from segzoo.data.opening import open_source
     from segzoo.data.transforms import build_augmentation
+    from segzoo.params import validate_params
     from segzoo.plugins import get_spec
-    from segzoo.registry import validate_params
-    from segzoo.training.device import choose_device
+    from segzoo.runtime.device import choose_device
     from segzoo.training.preflight import warn_of_random_features
 
     choose_device(device)

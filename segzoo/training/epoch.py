@@ -10,11 +10,11 @@ from torch import Tensor
 
 from segzoo.files import write_atomic
 from segzoo.metrics import Passport, class_counts, iou, mean_dice, mean_iou, pixel_accuracy
-from segzoo.training.artefact import write_model
-from segzoo.training.evaluation import Evaluation
-from segzoo.training.figures import learning_frame
+from segzoo.runs.figures import learning_frame
+from segzoo.runs.model_folder import write_model
+from segzoo.scoring.evaluation import Evaluation
+from segzoo.scoring.scores import finite
 from segzoo.training.parts import Parts, eval_image_size
-from segzoo.training.scores import finite
 
 PREVIEWS = 21
 """Validation images whose predictions the animation shows."""

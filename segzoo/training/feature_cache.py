@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segzoo.data.loaders import Batch, EvalBatch, eval_loader, train_loader
-from segzoo.data.memory import available_memory
-from segzoo.data.plan import InOrder
+from segzoo.data.loading.loaders import Batch, EvalBatch, eval_loader, train_loader
+from segzoo.data.loading.plan import InOrder
 from segzoo.errors import DataError, RecipeError
-from segzoo.training.evaluation import Stopped
+from segzoo.runtime.memory import available_memory
+from segzoo.scoring.evaluation import Stopped
 from segzoo.training.parts import Parts
 from segzoo.transfer import Features
 
@@ -56,12 +56,13 @@ class FeatureSet:
         like: Features of one batch, which tell the form of all.
         count: Samples in all.
         folder: Where a file holds the features; None keeps them in memory.
+        pin_memory: Whether batches lie in page-locked memory, for copies to a GPU that nothing waits for.
 
     Raises:
         RecipeError: If there is too little memory or too little space on the disk.
     """
 
-    def __init__(self, like: Features, count: int, folder: Path | None) -> None:
+    def __init__(self, like: Features, count: int, folder: Path | None, *, pin_memory: bool = False) -> None:
         images = like.size[0]
         self._form = like.filled([tensor[:1].clone() for tensor in like.tensors])
         self._masks: list[Tensor] = []
@@ -69,7 +70,8 @@ class FeatureSet:
         needed = count * sum(tensor.nbytes for tensor in like.tensors) // images
         if folder is None:
             _refuse_memory(needed)
-        self._rows = [_Rows(count, tensor, needed, folder) for tensor in like.tensors]
+        self._pin = pin_memory
+        self._rows = [_Rows(count, tensor, needed, folder, pin_memory=pin_memory) for tensor in like.tensors]
 
     def __len__(self) -> int:
         return len(self._masks)
@@ -94,19 +96,22 @@ class FeatureSet:
     def batch(self, rows: Sequence[int], place: int = 0) -> FeatureBatch:
         """Return some samples, whose masks are alike.
 
-        The features hold until the next batch is taken for the same place.
+        In pageable memory the features hold until the next batch is taken for the same place.
         """
         index = torch.tensor(rows)
         features = self._form.filled([tensor.take(index, place) for tensor in self._rows])
-        masks = torch.stack([self._masks[row] for row in rows])
+        masks = self._placed(torch.stack([self._masks[row] for row in rows]))
         return FeatureBatch(features, masks, tuple(self._names[row] for row in rows))
 
     def eval_batches(self, size: int) -> Iterator[FeatureEvalBatch]:
         """Yield all samples in order."""
         for first in range(0, len(self), size):
             rows = slice(first, min(first + size, len(self)))
-            features = self._form.filled([tensor.view[rows] for tensor in self._rows])
-            yield FeatureEvalBatch(features, tuple(self._masks[rows]), tuple(self._names[rows]))
+            features = self._form.filled([self._placed(tensor.view[rows]) for tensor in self._rows])
+            yield FeatureEvalBatch(features, tuple(map(self._placed, self._masks[rows])), tuple(self._names[rows]))
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self._pin else tensor
 
 
 class FeatureCache:
@@ -179,7 +184,7 @@ def _fill(
         if should_stop():
             raise Stopped
         features = parts.predictor.features(batch.images)
-        found = found or FeatureSet(features, count, folder)
+        found = found or FeatureSet(features, count, folder, pin_memory=parts.device.type == "cuda")
         found.add(features, tuple(batch.masks), batch.names)
     if found is None:
         raise ValueError("there are no samples")
@@ -207,15 +212,17 @@ class _Rows:
         like: The tensor for one batch, which tells form and layout.
         needed: Bytes that all tensors take, for messages.
         folder: Where the file lies; None keeps the rows in memory.
+        pin_memory: Whether rows that are taken lie in page-locked memory.
     """
 
-    def __init__(self, count: int, like: Tensor, needed: int, folder: Path | None) -> None:
+    def __init__(self, count: int, like: Tensor, needed: int, folder: Path | None, *, pin_memory: bool) -> None:
         # With channels last in the features they stay last, which is what the recipe asks for.
         self._last = (
             like.dim() == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last)
         )
         shape = (count, *(like.movedim(1, -1) if self._last else like).shape[1:])
         self._stored = _space(prod(shape), like.dtype, needed, folder).view(shape)
+        self._pin = pin_memory
         self._taken: dict[int, Tensor] = {}
 
     @property
@@ -224,14 +231,20 @@ class _Rows:
         return self._formed(self._stored)
 
     def take(self, index: Tensor, place: int) -> Tensor:
-        """Copy some rows into the memory that is kept for a place.
+        """Copy some rows into page-locked memory of their own, else into the memory that is kept for a place.
 
-        New memory for every batch costs several times the copy: the system clears each page before it hands it out.
+        New pageable memory for every batch costs several times the copy: the system clears each page before it hands it
+        out. Page-locked memory comes from torch, which keeps it and hands none out again that a copy still reads.
         """
+        if self._pin:
+            return self._formed(torch.index_select(self._stored, 0, index, out=self._fresh(len(index))))
         taken = self._taken.get(place)
         if taken is None or len(taken) < len(index):
-            taken = self._taken[place] = self._stored.new_empty(len(index), *self._stored.shape[1:])
+            taken = self._taken[place] = self._fresh(len(index))
         return self._formed(torch.index_select(self._stored, 0, index, out=taken[: len(index)]))
+
+    def _fresh(self, count: int) -> Tensor:
+        return torch.empty((count, *self._stored.shape[1:]), dtype=self._stored.dtype, pin_memory=self._pin)
 
     def _formed(self, stored: Tensor) -> Tensor:
         return stored.movedim(-1, 1) if self._last else stored

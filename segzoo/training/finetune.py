@@ -16,13 +16,12 @@ from segzoo.errors import Interrupted, RecipeError, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
 from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
 from segzoo.recipe.consistency import FEATURE_STRATEGIES
-from segzoo.training.claim import open_run
-from segzoo.training.disk import explain_write
-from segzoo.training.launch import Launch, read_launch
-from segzoo.training.rundir import RunDirectory, RunRecord, Status, now
-from segzoo.training.same_run import is_complete
-from segzoo.training.signals import StopRequest, stop_on_signals
-from segzoo.training.verify import KILL, KilledAtStep
+from segzoo.runs.disk import explain_write
+from segzoo.runs.lock import open_run
+from segzoo.runs.rundir import RunDirectory, RunRecord, Status, now
+from segzoo.runs.same_run import is_complete
+from segzoo.runtime.launch import Launch, read_launch
+from segzoo.runtime.signals import StopRequest, stop_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +89,19 @@ def finetune(
     Raises:
         SegzooError: If recipe, data, device or training is at fault.
     """
+    return train_recipe(recipe, out=out, device=device, resume=resume, overwrite=overwrite, stop=StopRequest())
+
+
+def train_recipe(
+    recipe: Recipe,
+    *,
+    out: Path | str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    stop: StopRequest,
+) -> Run:
+    """Train a recipe as :func:`finetune` does, stopped as ``stop`` asks."""
     launch = read_launch()
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     restores = resume and not overwrite and _has_checkpoint(folder)
@@ -98,7 +110,6 @@ def finetune(
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
         return Run(folder)
-    stop = _stop_request()
     stop.repeated = launch.size > 1
     if launch.first:
         with stop_on_signals(stop), open_run(folder, resolved, resume=resume, overwrite=overwrite) as run:
@@ -116,17 +127,19 @@ def _train(
 ) -> None:
     """Import torch, meet the other processes and train."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read once, when torch is imported
-    from segzoo.training.device import choose_own_device
-    from segzoo.training.distributed import join
+    from segzoo.runtime.device import choose_own_device, fix_cublas, on_device
+    from segzoo.runtime.distributed import join
     from segzoo.training.session import train_run
 
     chosen = choose_own_device(device, launch)
+    workspace = fix_cublas(chosen, deterministic=recipe.train.deterministic)
     with (
+        on_device(chosen),
         join(launch, chosen) as world,
         nullcontext() if launch.first else stop_on_signals(stop),
         _closing(run),
     ):
-        record = _new_record(recipe)
+        record = _new_record(recipe, workspace)
         train_run(recipe, run, record, device=chosen, overwrite=overwrite, stop=stop, world=world)
 
 
@@ -147,12 +160,6 @@ def _closing(run: RunDirectory) -> Iterator[None]:
         if fault is not None:
             raise fault from error
         raise
-
-
-def _stop_request() -> StopRequest:
-    """Return a request that only signals make, or the one that `segzoo verify-resume` asks for."""
-    kill = os.environ.get(KILL)
-    return KilledAtStep(int(kill)) if kill else StopRequest()
 
 
 def resolve_without_weights(recipe: Recipe) -> Recipe:
@@ -180,7 +187,7 @@ def _has_checkpoint(folder: Path) -> bool:
 
 def _finish(run: RunDirectory) -> None:
     """Write the page and record the end, in this order: nothing is added to a run that says it is finished."""
-    from segzoo.training.report import write_report
+    from segzoo.runs.report import write_report
 
     write_report(run.folder, status="finished")
     run.update_record(status="finished", error=None)
@@ -189,7 +196,7 @@ def _finish(run: RunDirectory) -> None:
 def _abandon(run: RunDirectory, status: Status, error: str | None = None) -> None:
     """Record how the run ended and write its page as far as the disk takes them; a run that never began has neither."""
     if run.begun:
-        from segzoo.training.report import write_report
+        from segzoo.runs.report import write_report
 
         with suppress(OSError):
             run.update_record(status=status, error=error)
@@ -197,7 +204,7 @@ def _abandon(run: RunDirectory, status: Status, error: str | None = None) -> Non
             write_report(run.folder)
 
 
-def _new_record(recipe: Recipe) -> RunRecord:
+def _new_record(recipe: Recipe, cublas_workspace: str | None) -> RunRecord:
     environment = collect()
     return RunRecord(
         started=now(),
@@ -209,6 +216,7 @@ def _new_record(recipe: Recipe) -> RunRecord:
         git=environment["git"],
         plugins=loaded_plugins([recipe.model.name]),
         recipe_sha256=recipe_sha256(recipe),
+        cublas_workspace=cublas_workspace,
     )
 
 

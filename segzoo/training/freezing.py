@@ -29,7 +29,7 @@ def frozen_parts(transfer: TransferSection, epoch: int, cut: Cut | None = None) 
     return ()
 
 
-class Summary(NamedTuple):
+class FreezingSummary(NamedTuple):
     """What an audit went over.
 
     Args:
@@ -97,7 +97,7 @@ class Freezer:
                 "The last good checkpoint is kept"
             )
 
-    def summary(self, epochs: int) -> Summary | None:
+    def summary(self, epochs: int) -> FreezingSummary | None:
         """Return what was audited in the first ``epochs`` epochs, or None where nothing was frozen."""
         each = (frozen_parts(self._transfer, epoch, self._cut) for epoch in range(1, epochs + 1))
         audited = [parts for parts in each if parts]
@@ -105,7 +105,7 @@ class Freezer:
             return None
         parts = tuple(dict.fromkeys(part for names in audited for part in names))
         modules = [self._model.get_submodule(part) for part in parts]
-        return Summary(
+        return FreezingSummary(
             parts,
             parameters=sum(1 for module in modules for _ in module.named_parameters()),
             buffers=sum(1 for module in modules for _ in module.named_buffers()),

@@ -19,18 +19,18 @@ import torch
 from segzoo.data.draws import derive_seed
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe.schema import Plateau
-from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
-from segzoo.training.distributed import ALONE, World
+from segzoo.runs.checkpoint import BEST, read_checkpoint, save_checkpoint
+from segzoo.runs.rundir import RunDirectory
+from segzoo.runs.tensorboard import Events, open_events
+from segzoo.runtime.distributed import ALONE, World
+from segzoo.runtime.signals import StopRequest
+from segzoo.scoring.evaluation import Evaluation, Stopped, evaluate
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
-from segzoo.training.evaluation import Evaluation, Stopped, evaluate
-from segzoo.training.events import Events, open_events
 from segzoo.training.freezing import Freezer
-from segzoo.training.optimizers import learning_rates, set_learning_rate
+from segzoo.training.optimizers import learning_rates, restore_optimizer, set_learning_rate
 from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, Pace, show_progress
-from segzoo.training.rundir import RunDirectory
 from segzoo.training.schedules import count_drops, learning_rate
-from segzoo.training.signals import StopRequest
 from segzoo.training.state import State
 from segzoo.training.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled
@@ -78,7 +78,7 @@ class Trainer:
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the state of a checkpoint."""
         self.parts.model.load_state_dict(saved["model"])
-        self.parts.optimizer.load_state_dict(saved["optimizer"])
+        restore_optimizer(self.parts.optimizer, saved["optimizer"])
         self.parts.scaler.load_state_dict(saved["scaler"])
         if self.parts.average is not None:
             self.parts.average.model.load_state_dict(saved["average"])

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from segzoo.data.draws import derive_seed
-from segzoo.data.loaders import train_loader
+from segzoo.data.loading.loaders import train_loader
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
+from segzoo.runtime.device import choose_device, fix_cublas, set_threads
+from segzoo.runtime.launch import refuse_launcher
 from segzoo.training.building import build_parts
-from segzoo.training.device import choose_device, set_threads
 from segzoo.training.freezing import Freezer
-from segzoo.training.launch import refuse_launcher
 from segzoo.training.optimizers import set_learning_rate
 from segzoo.training.shortage import shortage_told
 from segzoo.training.step import TrainStep
@@ -77,6 +77,7 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
     """
     refuse_launcher("lr-find")
     chosen = choose_device(device)
+    fix_cublas(chosen, deterministic=recipe.train.deterministic)
     set_threads(recipe.train.threads)
     parts, _ = build_parts(recipe, chosen)
     Freezer(parts.model, recipe.transfer, parts.cut).begin_epoch(1)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from segzoo.data.plan import Plan
+from segzoo.data.loading.plan import Plan
 from segzoo.data.source import Source
 from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe
+from segzoo.runs.records import BatchRecord
+from segzoo.scoring.evaluation import Predictor
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
-from segzoo.training.evaluation import Predictor
-from segzoo.training.records import BatchRecord
 from segzoo.transfer import Cut
 
 

@@ -10,21 +10,21 @@ import torch
 
 from segzoo.errors import RunDirectoryError, TrainingError
 from segzoo.recipe import Recipe
-from segzoo.training.artefact import add_scores
+from segzoo.runs.checkpoint import load_checkpoint
+from segzoo.runs.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
+from segzoo.runs.model_folder import add_scores
+from segzoo.runs.rundir import DataRecord, RunDirectory, RunRecord
+from segzoo.runs.tensorboard import add_pictures
+from segzoo.runtime.device import device_name, lacks_memory, set_threads
+from segzoo.runtime.distributed import ALONE, World
+from segzoo.runtime.signals import StopRequest
+from segzoo.scoring.evaluation import Stopped
+from segzoo.scoring.scores import describe_briefly, describe_scores
 from segzoo.training.audit import audit_run
 from segzoo.training.building import build_parts
-from segzoo.training.checkpoint import load_checkpoint
-from segzoo.training.device import device_name, lacks_memory, set_threads
-from segzoo.training.distributed import ALONE, World
 from segzoo.training.epoch import passport_of
-from segzoo.training.evaluation import Stopped
-from segzoo.training.events import add_pictures
-from segzoo.training.figures import draw_confusion, draw_curves, draw_samples, write_learning_gif
 from segzoo.training.loop import Trainer
-from segzoo.training.rundir import DataRecord, RunDirectory, RunRecord
-from segzoo.training.scores import describe_briefly, describe_scores
 from segzoo.training.shortage import explain_shortage, shortage_told
-from segzoo.training.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from segzoo.data.plan import Plan
+from segzoo.data.loading.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
-from segzoo.training.device import lacks_memory
+from segzoo.runtime.device import lacks_memory
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from segzoo.losses import WeightedSum
+from segzoo.runtime.distributed import ALONE, World, unsynced
+from segzoo.scoring.evaluation import Predictor
 from segzoo.training.average import WeightAverage
-from segzoo.training.distributed import ALONE, World, unsynced
-from segzoo.training.evaluation import Predictor
 from segzoo.transfer import Features
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from itertools import chain, islice, repeat
 from pathlib import Path
 
-from segzoo.data.loaders import eval_loader, train_loader
-from segzoo.training.distributed import World
-from segzoo.training.evaluation import Scorable
+from segzoo.data.loading.loaders import eval_loader, train_loader
+from segzoo.runtime.distributed import World
+from segzoo.scoring.evaluation import Scorable
 from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.parts import Parts, eval_batch_size, eval_image_size
 from segzoo.training.step import Trainable
@@ -74,6 +74,7 @@ class Supply:
             image_size=eval_image_size(recipe),
             batch_size=batch_size,
             workers=parts.workers,
+            pin_memory=parts.device.type == "cuda",
             process=world.rank,
             processes=world.size,
         )

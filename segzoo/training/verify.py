@@ -1,9 +1,8 @@
-"""Does a run that is killed and resumed end with the same bits? Tried out on a user's own recipe."""
+"""Whether a run that is killed and resumed ends with the same bits, tried on a user's own recipe."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,11 +12,7 @@ from typing import Any, NamedTuple
 
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.recipe import Recipe, recipe_json
-from segzoo.training.launch import refuse_launcher
-from segzoo.training.signals import StopRequest
-
-KILL = "SEGZOO_VERIFY_KILL_AT_STEP"
-"""Set in the process that is to be killed."""
+from segzoo.runtime.launch import refuse_launcher
 
 UNTIMED = ("images_per_second", "data_wait", "seconds")
 """What two runs never share."""
@@ -28,24 +23,6 @@ class Difference(NamedTuple):
 
     what: str
     detail: str
-
-
-class KilledAtStep(StopRequest):
-    """Kills the process after so many steps, as a machine that fails would.
-
-    Args:
-        step: How many steps this process makes.
-    """
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self._left = step
-
-    def after_step(self) -> None:
-        """Count a step."""
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def verify_resume(recipe: Recipe, folder: Path, *, device: str, steps: int) -> list[Difference]:
@@ -77,27 +54,19 @@ def verify_resume(recipe: Recipe, folder: Path, *, device: str, steps: int) -> l
 
 def _train(recipe: Path, out: Path, device: str, *, kill: int | None = None, resume: bool = False) -> None:
     """Train in a process of its own, with its errors on stderr."""
-    environment = os.environ | ({KILL: str(kill)} if kill is not None else {})
-    command = [
-        sys.executable,
-        "-m",
-        "segzoo",
-        "finetune",
-        str(recipe),
-        "--out",
-        str(out),
-        "--device",
-        device,
-        *(["--resume"] if resume else []),
-    ]
-    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+    if kill is None:
+        options = ["--out", str(out), "--device", device, *(["--resume"] if resume else [])]
+        words = ["segzoo", "finetune", str(recipe), *options]
+    else:
+        words = ["segzoo.training.killed_run", str(recipe), str(out), device, str(kill)]
+    done = subprocess.run([sys.executable, "-m", *words], stdout=subprocess.DEVNULL, check=False)
     expected = 0 if kill is None else -signal.SIGKILL
     if done.returncode != expected:
         raise SegzooError(f"the run in {out} ended with {done.returncode}, not with {expected}: see above")
 
 
 def _differences(left: Path, right: Path) -> Iterator[Difference]:
-    from segzoo.training.checkpoint import LAST, read_checkpoint
+    from segzoo.runs.checkpoint import LAST, read_checkpoint
 
     states = [read_checkpoint(run / "checkpoints" / LAST) for run in (left, right)]
     for part in ("model", "optimizer", "average", "scaler"):

@@ -10,7 +10,7 @@ from segzoo.errors import DownloadError, UsageFault
 from segzoo.pretrained import Identity, Source, find_source
 from segzoo.weights.files import read_tensors
 from segzoo.weights.layouts import named_as_model
-from segzoo.weights.sources import Pretrained, open_source
+from segzoo.weights.sources import Pretrained, open_pretrained
 from segzoo.weights.transfer import TransferReport, transfer
 
 
@@ -47,7 +47,7 @@ def load_source(
         UsageFault: If a local file cannot be read or does not fit.
         DownloadError: If something cannot be fetched, or what was fetched cannot be read or does not fit.
     """
-    found = open_source(identity, source)
+    found = open_pretrained(identity, source)
     tensors = _read(found)
     try:
         return transfer(

@@ -53,7 +53,7 @@ class Pretrained:
     classes: tuple[str, ...] | None = None
 
 
-def open_source(identity: Identity, source: Source) -> Pretrained:
+def open_pretrained(identity: Identity, source: Source) -> Pretrained:
     """Return a source's file, fetched where it is not on this machine.
 
     Raises:

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from segzoo.bench.environment import describe_environment, environment_key
-from segzoo.bench.planned import Measurement, planned
-from segzoo.bench.rows import OUT_OF_MEMORY, Request, Row
+from segzoo.bench.rows import OUT_OF_MEMORY, Measurement, Request, Row, planned
 
 
 def row_of(request: Request, measurement: Measurement, **fields: object) -> Row:

@@ -10,7 +10,7 @@ import pytest
 
 from segzoo.bench.compare import (
     Floats,
-    compare,
+    compare_rows,
     differing_environments,
     judge,
     median_ratio,
@@ -107,7 +107,7 @@ def test_measurements_are_matched(make_row: Make) -> None:
     # Twice the batch in twice the time is no change.
     after = rows_of(make_row, simulated(generator, 4, slower=2), effective_batch=2)
     after += rows_of(make_row, simulated(generator, 4), model="x/y")
-    compared = compare(before, after, threshold=0.2)
+    compared = compare_rows(before, after, threshold=0.2)
     (found,) = compared.found
     assert (found.what.model, found.what.mode) == ("segzoo/segnet", "eager")
     assert (found.processes, found.verdict) == ((4, 4), "SAME")
@@ -121,14 +121,14 @@ def test_what_no_longer_runs_is_told(make_row: Make) -> None:
     """A measurement that has lost its figures is not passed over; one that never had any is."""
     before = [make_row(), make_row(mode="bf16", failed=True, status="unsupported")]
     after = [make_row(failed=True), make_row(mode="bf16", failed=True, status="unsupported")]
-    compared = compare(before, after, threshold=0.03)
+    compared = compare_rows(before, after, threshold=0.03)
     assert [(what.mode, status) for what, status in compared.lost.items()] == [("eager", "oom: no memory")]
     assert compared.found == []
 
 
 def test_one_process_decides_nothing(make_row: Make) -> None:
     """However far apart two processes are, nobody knows how far apart processes are."""
-    (found,) = compare([make_row()], [make_row(samples_ms=(20.0, 20.0))], threshold=0.03).found
+    (found,) = compare_rows([make_row()], [make_row(samples_ms=(20.0, 20.0))], threshold=0.03).found
     assert found.verdict == "AMBIGUOUS"
     assert found.ratio == pytest.approx(2, rel=0.01)
     assert "--repeats 3" in str(found.reason)
@@ -137,13 +137,13 @@ def test_one_process_decides_nothing(make_row: Make) -> None:
 def test_nothing_in_common_is_an_error(make_row: Make) -> None:
     """Two results of different models cannot be compared."""
     with pytest.raises(UsageFault, match="no measurement in common"):
-        compare([make_row()], [make_row(model="x/y")], threshold=0.03)
+        compare_rows([make_row()], [make_row(model="x/y")], threshold=0.03)
 
 
 def test_wrong_values_are_refused(make_row: Make) -> None:
     """A threshold of 0 would call all but equal bits different; without processes there is no ratio."""
     with pytest.raises(ValueError, match="above 0, got 0"):
-        compare([make_row()], [make_row()], threshold=0)
+        compare_rows([make_row()], [make_row()], threshold=0)
     with pytest.raises(ValueError, match="got 0 and 1"):
         median_ratio([], [np.ones(3)])
 
@@ -177,7 +177,7 @@ def test_real_processes_are_seldom_called_different(measured: list[Row]) -> None
     dealer, verdicts = random.Random(0), []
     for _ in range(40):
         dealt = dealer.sample(measured, 10)
-        verdicts += [each.verdict for each in compare(dealt[:5], dealt[5:], threshold=0.03).found]
+        verdicts += [each.verdict for each in compare_rows(dealt[:5], dealt[5:], threshold=0.03).found]
     assert len(verdicts) == 40
     assert sum(verdict in ("SLOWER", "FASTER") for verdict in verdicts) <= 2
 
@@ -186,5 +186,5 @@ def test_real_processes_are_seldom_called_different(measured: list[Row]) -> None
 def test_a_slowdown_of_real_processes_is_found(measured: list[Row]) -> None:
     """The same processes with 15 % added to every sample are slower than the others."""
     slowed = [each.model_copy(update={"samples_ms": tuple(1.15 * ms for ms in each.samples_ms)}) for each in measured]
-    (found,) = compare(measured[::2], slowed[1::2], threshold=0.03).found
+    (found,) = compare_rows(measured[::2], slowed[1::2], threshold=0.03).found
     assert found.verdict == "SLOWER"

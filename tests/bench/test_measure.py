@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from segzoo.analysis.subject import Subject
 from segzoo.bench.clock import Run
 from segzoo.bench.measure import Bench, Failure, Figures, Outcome, measure_mode, plan
 from segzoo.bench.rows import Mode, Settings
-from segzoo.bench.subject import Subject
 from segzoo.spec import InputSpec
 
 

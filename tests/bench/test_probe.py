@@ -25,7 +25,7 @@ def test_what_is_not_there_is_told_with_what_is() -> None:
 def test_the_process_that_starts_others_has_no_torch() -> None:
     """Neither asking for the device nor running a sweep loads torch into this process."""
     code = (
-        "import sys, segzoo.bench.runner, segzoo.bench.report, segzoo.cli.bench;"
+        "import sys, segzoo.bench.runner, segzoo.bench.report_page, segzoo.cli.bench;"
         "from segzoo.bench.probe import find_device; find_device('cpu'); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from segzoo.bench.rows import Row, Settings, append_row, read_rows
+from segzoo.bench.measure import plan
+from segzoo.bench.rows import Measurement, Row, Settings, append_row, planned, read_rows
 from segzoo.errors import UsageFault
 
 
@@ -77,8 +78,21 @@ def test_settings_refuse_what_cannot_be_measured(wrong: dict[str, object]) -> No
 def test_what_reads_rows_needs_no_torch() -> None:
     """The process that starts measurements, and reports of them, do without the seconds that importing torch takes."""
     code = (
-        "import segzoo.bench.environment, segzoo.bench.roofline, segzoo.bench.rows, segzoo.bench.ways, sys\n"
+        "import segzoo.bench.environment, segzoo.bench.roofline, segzoo.bench.rows, segzoo.bench.modes, sys\n"
         "print({'torch', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("batches", [(1,), (8, 1, 8), (32, 2), ()])
+def test_the_order_is_that_of_the_process(batches: tuple[int, ...]) -> None:
+    """Both sides of a sweep derive the same rows in the same order from the settings."""
+    settings = Settings(modes=("graph", "eager"), batches=batches)
+    made = [
+        Measurement(mode, kind, batch)
+        for mode in settings.modes
+        for batch, kinds in plan(mode, batches)
+        for kind in kinds
+    ]
+    assert planned(settings) == made

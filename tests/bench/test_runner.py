@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from segzoo.bench.planned import measurement_of, planned
-from segzoo.bench.rows import Row, Settings, read_rows
+from segzoo.bench.rows import Row, Settings, measurement_of, planned, read_rows
 from segzoo.bench.runner import Sweep, run_sweep
 from segzoo.errors import UsageFault
 from segzoo.files import exclusive_lock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segzoo.bench import count
+from segzoo.analysis import count
 from segzoo.bench.rows import Row
 from segzoo.bench.summary import CONVENTION, HEADER, cells, header_for, summarise
 

@@ -5,7 +5,7 @@ import pytest
 from segzoo.catalog.aspp import SPECS
 from segzoo.catalog.smp import ENCODER_WEIGHTS
 from segzoo.errors import ParamsError
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -4,7 +4,7 @@ import pytest
 
 from segzoo.catalog.scratch import SPECS, UNetParams
 from segzoo.errors import ParamsError
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 
 

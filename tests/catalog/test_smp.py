@@ -26,7 +26,7 @@ from segzoo.catalog.smp import (
 )
 from segzoo.catalog.smp_specs import SPECS
 from segzoo.errors import ParamsError
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import IMAGENET_MEAN, ModelSpec
 
 CLASSES: list[type[SmpParams]] = [

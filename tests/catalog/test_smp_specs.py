@@ -6,7 +6,7 @@ import pytest
 
 from segzoo.catalog.smp import DPTParams
 from segzoo.catalog.smp_specs import DPT, ENCODER_PAPERS, PYRAMIDS, SPECS
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 
 NAMES = {spec.name for spec in SPECS}

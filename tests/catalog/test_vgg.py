@@ -8,10 +8,10 @@ from torch import nn
 from segzoo.build import build_from_spec
 from segzoo.catalog.vgg import SPECS, DeepLabV2Params, FCNParams, SegNetParams
 from segzoo.errors import ParamsError, RecipeError
+from segzoo.params import validate_params
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe
 from segzoo.recipe.resolve import resolve_recipe
-from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 
 BY_NAME = {spec.name: spec for spec in SPECS}

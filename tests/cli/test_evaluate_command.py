@@ -47,7 +47,7 @@ def test_scores_are_not_lost_with_the_disk(
     def full(path: Path, data: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("segzoo.inference.scores.write_atomic", full)
+    monkeypatch.setattr("segzoo.inference.score_files.write_atomic", full)
     result = run("evaluate", trained, "--device", "cpu", "--out", "other")
     assert result.exit_code == 1
     assert "frequency_weighted_iou" in result.stdout

@@ -112,7 +112,7 @@ def test_mistakes(refused: Callable[..., str], words: tuple[str, ...], message: 
 
 def test_a_signal_leaves_no_file(run: Callable[..., Result], trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the draft is compared, a signal ends the command by its name, and the draft goes."""
-    monkeypatch.setattr("segzoo.export.model.compare", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("segzoo.export.model.compare_outputs", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     result = run("export", str(trained), "--out", "model.onnx", "--images", "1")
     assert (result.exit_code, result.stdout) == (143, "")
     assert "error: stopped by SIGTERM" in result.stderr

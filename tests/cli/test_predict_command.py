@@ -52,6 +52,7 @@ def test_windows_augmentations_and_the_crf(run: Callable[..., Result], trained: 
     for name, words in {
         "plain": [],
         "window": ["--window", "64x32", "--overlap", "0.5"],
+        "apart": ["--window", "64x32", "--overlap", "0"],
         "tta": ["--tta", "flip,scales"],
         "crf": ["--crf", "--mode", "best"],
         "all": ["--window", "64", "--tta", "flip", "--crf", "--batch-size", "2"],
@@ -64,6 +65,7 @@ def test_windows_augmentations_and_the_crf(run: Callable[..., Result], trained: 
     for name in ("window", "tta", "crf"):
         assert masks[name].shape == (150, 70)
         assert (masks[name] != masks["plain"]).any(), name
+    assert (masks["window"] != masks["apart"]).any()
 
 
 def test_bad_images_are_named_and_the_rest_is_done(run: Callable[..., Result], trained: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from segzoo.training import compare
+from segzoo.runs import table
 
 Invoke = Callable[..., Result]
 ROW = {
@@ -58,4 +58,5 @@ def test_no_runs(run: Invoke, tmp_path: Path) -> None:
     result = run("runs", str(tmp_path))
     assert result.exit_code == 2
     assert "holds no run" in result.stderr
-    assert compare.compare_runs([]) == []
+
+    assert table.compare_runs([]) == []

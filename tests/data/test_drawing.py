@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from segzoo.data.drawing import GAP, LINE, WIDTH, Drawn, draw, draw_recipe
-from segzoo.data.loaders import Plan, train_loader
-from segzoo.data.source import Pixels, open_source
+from segzoo.data.loading.loaders import Plan, train_loader
+from segzoo.data.opening import open_source
+from segzoo.data.source import Pixels
 from segzoo.data.transforms import build_augmentation
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry

@@ -10,7 +10,7 @@ from PIL import Image
 
 from segzoo.data.examine import Channel, Fault, Record, examine, read_samples
 from segzoo.data.findings import Finding
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.source import Pixels, Sample
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry
@@ -18,9 +18,9 @@ from segzoo.recipe.data import ClassEntry
 CLASSES = tuple(ClassEntry(name=name) for name in "abc")
 
 
-def source(in_channels: int = 3) -> FileSource:
+def source(in_channels: int = 3) -> PairSource:
     """Return a source of three classes."""
-    return FileSource(CLASSES, 255, {}, in_channels=in_channels)
+    return PairSource(CLASSES, 255, {}, in_channels=in_channels)
 
 
 def write(folder: Path, image: object, mask: object, name: str = "a") -> Sample:
@@ -82,14 +82,14 @@ def test_labels_outside_the_classes_are_named(
 ) -> None:
     """The fault is the mask's, names up to five labels, and carries all of them."""
     sample = write(tmp_path, random(1, len(labels), 3), [labels])
-    fault = examine(FileSource(CLASSES, 254, {}), 3, sample)
+    fault = examine(PairSource(CLASSES, 254, {}), 3, sample)
     assert isinstance(fault, Fault)
     assert (fault.finding.kind, fault.finding.file, fault.outside) == (kind, str(sample.mask), outside)
     if len(outside) > 5:
         assert "0 to 2: 3, 4, 5, 6, 7, …; see" in fault.finding.message
 
 
-class Refusing(FileSource):
+class Refusing(PairSource):
     """A source of a plugin that refuses with a plain error."""
 
     def read(self, sample: Sample) -> tuple[Pixels, Pixels]:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segzoo.data.opening import open_source
 from segzoo.data.scan import ScanReport, scan
-from segzoo.data.source import Pixels, Sample, Source, open_source
+from segzoo.data.source import Pixels, Sample, Source
 from segzoo.errors import DataError
 from segzoo.files import sha256_bytes
 from segzoo.recipe.data import CamvidData, ClassEntry, FolderData, ShapesData

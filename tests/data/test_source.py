@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pytest
 
-from segzoo.data.source import Sample, draw_splits, name_some, open_source, refuse_empty
-from segzoo.errors import DataError, RecipeError
-from segzoo.recipe.data import ShapesData
+from segzoo.data.source import Sample, draw_splits, name_some, refuse_empty
+from segzoo.errors import DataError
 
 SAMPLES = [Sample(f"{number:03}", Path("a"), Path("b"), number) for number in range(100)]
 
@@ -56,26 +54,3 @@ def test_long_lists_are_cut() -> None:
     assert name_some(["a", "b"]) == "  a\n  b"
     lines = name_some([sample.name for sample in SAMPLES]).splitlines()
     assert (len(lines), lines[19], lines[20]) == (21, "  019", "  and 80 more")
-
-
-def test_sources_and_samples_can_be_pickled() -> None:
-    """Workers may be started anew, so what they need crosses a pipe."""
-    source = open_source(ShapesData(counts={"train": 3}), seed=0)
-    copy = pickle.loads(pickle.dumps(source))
-    assert copy.splits == source.splits
-    assert len(copy.classes) == 5
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_scenes_have_the_channels_of_the_model(channels: int) -> None:
-    """Scenes are drawn in colour and can be had in grey."""
-    source = open_source(ShapesData(counts={"train": 1}), seed=0, in_channels=channels)
-    image, _ = source.read(source.splits["train"][0])
-    assert image.shape == (96, 96, channels)
-    assert image.std() > 0
-
-
-def test_scenes_of_other_channels_are_refused() -> None:
-    """A fourth band cannot be made up."""
-    with pytest.raises(RecipeError, match=r"model\.in_channels 4: shapes are drawn in colour \(3\) or in grey \(1\)"):
-        open_source(ShapesData(), seed=0, in_channels=4)

@@ -26,11 +26,11 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
     import torch
 
     from segzoo.build import build_from_spec
-    from segzoo.data.source import open_source
+    from segzoo.data.opening import open_source
+    from segzoo.params import validate_params
     from segzoo.plugins import get_spec
     from segzoo.recipe import Recipe, recipe_json
-    from segzoo.registry import validate_params
-    from segzoo.training.artefact import write_model
+    from segzoo.runs.model_folder import write_model
 
     def bring_to_scale(model: torch.nn.Module, size: tuple[int, int]) -> None:
         """Let logits reach no more than 10, as in trained models; random weights may make them hundreds."""

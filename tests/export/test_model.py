@@ -17,10 +17,10 @@ from segzoo.errors import EnvironmentFault, UsageFault
 from segzoo.export import model as exporting
 from segzoo.export.form import Form
 from segzoo.export.model import deal, export_model, plan_sizes
-from segzoo.export.report import ExportReport, ParityError
+from segzoo.export.parity_report import ExportReport, ParityError
 from segzoo.inference.loading import load, load_model
+from segzoo.params import validate_params
 from segzoo.recipe import load_recipe
-from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec
 
 SIDES = (64, 96)

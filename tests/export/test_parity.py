@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from segzoo.data.source import Pixels, Sample
 from segzoo.errors import SegzooError
 from segzoo.export.form import Form
-from segzoo.export.parity import compare, find_faults
-from segzoo.export.report import Comparison
+from segzoo.export.parity import compare_outputs, find_faults
+from segzoo.export.parity_report import OutputComparison
 from segzoo.export.validation import Validation
 from segzoo.nn.pooling import max_pool, max_unpool
 
@@ -50,16 +50,20 @@ class AsNumbers(nn.Module):
         return images.float() / 255
 
 
-def run(exported: Any, *, exact: bool = True, size: tuple[int, int] = (4, 6), original: Any = bright) -> Comparison:
+def run(
+    exported: Any, *, exact: bool = True, size: tuple[int, int] = (4, 6), original: Any = bright
+) -> OutputComparison:
     """Compare a function with the original."""
     validation = Validation(Two(), "val", 2)
-    return compare(original, exported, validation, validation.samples, AsNumbers(), size=size, batch=2, exact=exact)
+    return compare_outputs(
+        original, exported, validation, validation.samples, AsNumbers(), size=size, batch=2, exact=exact
+    )
 
 
 def test_equal_networks() -> None:
     """A network is no different from itself, and scores what it scores."""
     found = run(bright)
-    assert found == Comparison(
+    assert found == OutputComparison(
         size=(4, 6),
         images=2,
         max_difference=0.0,
@@ -101,6 +105,14 @@ def test_changed_labels_are_counted() -> None:
     (fault,) = find_faults([found], Form("onnx", "int8"), max_miou_loss=0.01)
     assert fault == f"at 4x6 pixels it loses {1 - expected:.4f} of mean IoU, more than --max-miou-loss 0.01"
     assert find_faults([found], Form("onnx", "int8"), max_miou_loss=1.0) == []
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    """Where no pixel counts, a file in half precision cannot be judged; one in float32 is judged by its logits."""
+    found = run(bright).model_copy(update={"mean_iou": None, "exported_mean_iou": None, "miou_lost": None})
+    assert find_faults([found], Form(), max_miou_loss=0.01) == []
+    (fault,) = find_faults([found], Form("onnx", "int8"), max_miou_loss=0.01)
+    assert fault.startswith("at 4x6 pixels the loss of mean IoU is unknown: no pixel of the validation images has a")
 
 
 @pytest.mark.parametrize(("offset", "passes"), [(0.0009, True), (0.0011, False)])

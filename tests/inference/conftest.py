@@ -37,11 +37,11 @@ def write_folder(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a model with random weights as training writes the best ones."""
     import torch
 
+    from segzoo.params import validate_params
     from segzoo.plugins import get_spec
     from segzoo.recipe import Recipe
     from segzoo.recipe.data import ClassEntry
-    from segzoo.registry import validate_params
-    from segzoo.training.artefact import write_model
+    from segzoo.runs.model_folder import write_model
 
     def write(
         name: str = "segzoo/fast_scnn",

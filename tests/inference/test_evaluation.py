@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import segzoo
 from segzoo import load_recipe
+from segzoo.data.opening import open_source
 from segzoo.errors import UnknownName, UsageFault
+from segzoo.inference import evaluation
 from segzoo.inference.evaluation import evaluate
-from segzoo.training.rundir import RunDirectory
+from segzoo.runs.rundir import RunDirectory
 
 SMALL = (
     "train.max_steps=6",
@@ -116,3 +119,32 @@ def test_the_worst_images_are_listed_and_drawn(run_folder: Path, tmp_path: Path)
     assert names == {
         f"{stem}{end}" for stem in ("val", "val-flip") for end in (".json", "_worst.png", "_confusion.png")
     }
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False)])
+def test_batches_for_cuda_are_pinned(monkeypatch: pytest.MonkeyPatch, device: str, pinned: bool) -> None:
+    """Copies to a GPU wait for no other where what is scored lies in page-locked memory."""
+    asked: list[bool] = []
+    monkeypatch.setattr(evaluation, "eval_loader", lambda *_, pin_memory, **__: asked.append(pin_memory))
+    recipe = load_recipe("quickstart", SMALL)
+
+    evaluation._batches(recipe, open_source(recipe.data, seed=0), None, torch.device(device))
+
+    assert asked == [pinned]
+
+
+def test_a_deterministic_run_is_scored_deterministically(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe of the run decides whether cuBLAS is, and before the network is on its device."""
+    asked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        evaluation, "fix_cublas", lambda device, *, deterministic: asked.append((device.type, deterministic))
+    )
+    monkeypatch.setattr(evaluation, "_score", lambda *_: pytest.fail("too early") if not asked else predict_nothing)
+    with pytest.raises(RuntimeError, match="nothing"):
+        evaluate(run_folder, device="cpu")
+    assert asked == [("cpu", False)]
+
+
+def predict_nothing(_: object) -> torch.Tensor:
+    """Stand for a network."""
+    raise RuntimeError("nothing")

@@ -16,7 +16,7 @@ import torch
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.files import sha256_file
 from segzoo.inference.description import is_exported
-from segzoo.inference.exported import ExportDescription, Exported, first_cause, open_exported, quiet
+from segzoo.inference.exported import ExportDescription, Exported, first_cause, open_exported, quiet_runtimes
 from segzoo.inference.loading import load_model
 
 
@@ -128,7 +128,7 @@ def test_quiet(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixt
     """What an exporter prints goes to stderr, what it warns of and logs nowhere; afterwards torch logs as before."""
     logger = logging.getLogger("torch.utils.inside")
     level = logger.getEffectiveLevel()
-    with quiet():
+    with quiet_runtimes():
         warnings.warn("inside", stacklevel=1)
         logger.error("inside")
         print("progress")

@@ -20,7 +20,7 @@ from segzoo.inference.description import ModelDescription
 from segzoo.inference.loading import load_model
 from segzoo.inference.method import Method
 from segzoo.inference.predictor import Predictor
-from segzoo.training.evaluation import resize_logits
+from segzoo.scoring.evaluation import resize_logits
 
 Describe = Callable[..., ModelDescription]
 

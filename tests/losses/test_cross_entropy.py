@@ -1,7 +1,12 @@
 """What is particular to losses that score a pixel by its own label."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from segzoo.losses import BoundaryCrossEntropy, CrossEntropy, Focal, Ohem
 from segzoo.losses.cross_entropy import near_border
@@ -18,6 +23,46 @@ def test_pixels_without_weight_are_exactly_zero() -> None:
 
     assert value.item() == 0
     assert not torch.autograd.grad(value, logits)[0].any()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 0.0, 1.5)])
+@pytest.mark.parametrize("ignored", ["none", "some", "all"])
+def test_sums_are_those_of_torch(ignored: str, weights: Sequence[float] | None, smoothing: float) -> None:
+    """The numerator and its gradient are torch's own, whose kernel is not deterministic on a GPU."""
+    generator = torch.Generator().manual_seed(2)
+    logits = (4 * torch.randn(3, 4, 9, 7, generator=generator)).requires_grad_()
+    target = torch.randint(4, (3, 9, 7), generator=generator)
+    if ignored != "none":
+        target[torch.rand(3, 9, 7, generator=generator) < (0.4 if ignored == "some" else 2)] = IGNORED
+    loss = CrossEntropy(ignore_index=IGNORED, class_weights=weights, label_smoothing=smoothing)
+
+    numerator, weight = loss.sums(logits, target)
+
+    expected = F.cross_entropy(
+        logits,
+        target,
+        weight=None if weights is None else torch.tensor(weights),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=smoothing,
+    )
+    assert numerator.item() == pytest.approx(expected.item(), rel=1e-6)
+    slopes = [torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (numerator, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-5, atol=1e-6)
+    counted = target[target != IGNORED]
+    assert weight.item() == pytest.approx(
+        float(len(counted) if weights is None else torch.tensor(weights)[counted].sum()), rel=1e-6
+    )
+
+
+def test_numbers_under_ignored_pixels_do_not_matter() -> None:
+    """Logits that broke down where nothing counts leave the sums whole."""
+    logits, target = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, IGNORED]]])
+    logits[..., 1] = torch.nan
+    loss = CrossEntropy(ignore_index=IGNORED, class_weights=(1.0, 2.0), label_smoothing=0.1)
+
+    assert loss.sums(logits, target).isfinite().all()
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
@@ -53,6 +98,18 @@ def test_ohem_keeps_all_of_a_small_image() -> None:
     assert hard.item() > value.item()
     whole = Ohem(ignore_index=IGNORED, threshold=0.1, min_kept=1000)(logits, target)
     assert whole.item() == pytest.approx(CrossEntropy(ignore_index=IGNORED)(logits, target).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("kept", [1, 7, 30, 1000])
+def test_ohem_keeps_the_hardest(kept: int) -> None:
+    """As many pixels of each image as are kept at least are those with the lowest probabilities, ignored ones last."""
+    generator = torch.Generator().manual_seed(4)
+    logits, target = torch.randn(2, 3, 8, 8, generator=generator), torch.randint(3, (2, 8, 8), generator=generator)
+    target[1, :6] = IGNORED
+
+    weight = Ohem(ignore_index=IGNORED, threshold=0.0, min_kept=kept).sums(logits, target)[1]
+
+    assert weight.item() == min(kept, 64) + min(kept, 16)
 
 
 def test_near_border_is_on_both_sides() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from segzoo.losses import (
     BoundaryCrossEntropy,
@@ -323,3 +325,59 @@ def test_half_precision_logits_are_summed_in_float32(
     assert layer.weight.grad is not None
     assert layer.weight.grad.isfinite().all()
     assert (layer.weight.grad != 0).any()
+
+
+WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount"}
+"""Operations that have the host wait for a GPU."""
+
+REFUSED = {
+    "nll_loss2d_forward",
+    "nll_loss2d_backward",
+    "kthvalue",
+    "median",
+    "histc",
+    "put",
+    "scatter_reduce",
+    "upsample_bilinear2d_backward",
+}
+"""Operations that torch.use_deterministic_algorithms refuses on a GPU; it refuses cumsum over floats as well."""
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of all operations, those of the backward pass included, and the types of their results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.types: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._overloadpacket.__name__
+        found = result if isinstance(result, tuple) else (result,)
+        dtypes = {each.dtype for each in found if isinstance(each, Tensor)}
+        self.types |= dtypes
+        self.names.add(name)
+        if name == "cumsum" and any(dtype.is_floating_point for dtype in dtypes):
+            self.names.add("cumsum over floats")
+        if name == "index" and any(index is not None and index.dtype == torch.bool for index in args[1]):
+            self.names.add("nonzero")
+        return result
+
+
+@each_loss
+def test_operations_suit_gpus(build: Callable[[], WeightedSum], slow: Slow) -> None:
+    """No loss has the host wait, uses what deterministic mode refuses, or needs float64, which MPS lacks."""
+    logits, target = batch()
+    leaf = logits.float().requires_grad_()
+    loss = build()
+
+    with Operations() as seen:
+        value = loss.value(loss.sums(leaf, target))
+        torch.autograd.grad(value, leaf)
+
+    assert "_log_softmax_backward_data" in seen.names or "_softmax_backward_data" in seen.names
+    assert not seen.names & (WAITS | REFUSED | {"cumsum over floats"})
+    assert torch.float64 not in seen.types

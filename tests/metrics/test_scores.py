@@ -157,7 +157,7 @@ def test_counts_beyond_float32_are_exact() -> None:
     assert iou(matrix)[1].item() == 0.5
 
 
-@pytest.mark.parametrize(("shape", "shown"), [((2, 3), r"\(2, 3\)"), ((4,), r"\(4,\)"), ((2, 2, 2), r"\(2, 2, 2\)")])
+@pytest.mark.parametrize(("shape", "shown"), [((2, 3), r"\(2, 3\)"), ((4,), r"\(4,\)"), ((2, 2, 3), r"\(2, 2, 3\)")])
 def test_only_square_matrices(shape: tuple[int, ...], shown: str) -> None:
     """Anything else is refused with its shape."""
     with pytest.raises(ValueError, match=f"a confusion matrix is square, got shape {shown}"):

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from segzoo.catalog.aspp import ASPPParams
 from segzoo.models.aspp import DeepLab, build_aspp, build_aspp_plus
 from segzoo.nn.attention import SqueezeExcitation
-from segzoo.smp import AttendedDecoder, build_encoder
+from segzoo.nn.encoder_decoder import AttendedDecoder
+from segzoo.smp import build_encoder
 
 ENCODERS = get_args(ASPPParams.model_fields["encoder"].annotation)
 Build = Callable[..., DeepLab]

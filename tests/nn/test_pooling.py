@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from segzoo.nn import pooling
 from segzoo.nn.pooling import PyramidPooling, SpatialPyramidPooling, average_over_grid, max_pool, max_unpool
 
 
@@ -131,3 +132,22 @@ def test_grid_is_exported_for_every_size() -> None:
         features = torch.rand(1, 2, height, width)
         expected = torch.nn.functional.adaptive_avg_pool2d(features, 6)
         torch.testing.assert_close(program.module()(features), expected)
+
+
+def test_grid_has_a_deterministic_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way for deterministic algorithms on CUDA has the averages and the gradient of ``adaptive_avg_pool2d``."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not pooling._is_deterministic_on_cuda(torch.rand(1, 2, 4, 4)), "on a CPU torch's own is deterministic"
+    finally:
+        torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(pooling, "_is_deterministic_on_cuda", lambda _: True)
+    features = torch.rand(2, 3, 13, 7, requires_grad=True)
+    weights = torch.rand(2, 3, 6, 6)
+
+    averages = average_over_grid(features, 6)
+
+    expected = torch.nn.functional.adaptive_avg_pool2d(features, 6)
+    torch.testing.assert_close(averages, expected)
+    slopes = [torch.autograd.grad((each * weights).sum(), features)[0] for each in (averages, expected)]
+    torch.testing.assert_close(*slopes)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from segzoo.nn import sliding
 from segzoo.nn.sliding import blending, score_in_windows, slide, spans
 
 
@@ -106,3 +108,21 @@ def test_only_some_rows_are_asked_for() -> None:
     assert (covered == 1).all()
     assert corners == sorted(corners)
     assert max(bottom - top for top, bottom in asked) < 96 + 32
+
+
+def test_weights_are_moved_once_for_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many windows there are, the weights of each axis go to the device in one piece, with the same bits."""
+    moved: list[int] = []
+    real = sliding._moved
+
+    def move(weights: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+        found = real(weights, device)
+        assert all(torch.equal(one, other) for one, other in zip(weights, found, strict=True))
+        assert len({weight.untyped_storage().data_ptr() for weight in found}) == 1
+        moved.append(len(found))
+        return found
+
+    monkeypatch.setattr(sliding, "_moved", move)
+    score_in_windows(network(), torch.rand(2, 3, 200, 300), window=(64, 64), overlap=0.25, batch_size=3)
+
+    assert moved == [len(spans(length, 64, 0.25)) for length in (200, 300)] * 2

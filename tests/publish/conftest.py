@@ -171,11 +171,11 @@ def leave_run(tmp_path: Path) -> Callable[..., Path]:
 
     from segzoo.build import build_from_spec
     from segzoo.metrics import Passport
+    from segzoo.params import validate_params
     from segzoo.plugins import get_spec
     from segzoo.recipe import Recipe, recipe_json
     from segzoo.recipe.data import ClassEntry
-    from segzoo.registry import validate_params
-    from segzoo.training.artefact import write_model
+    from segzoo.runs.model_folder import write_model
 
     def leave(
         *, names: tuple[str, ...] = ("background", "crack"), pretrained: str | None = None, **metrics: Any

@@ -276,7 +276,7 @@ def test_a_models_own_requirements_count(zoo: Registry) -> None:
 
 def test_prereleases_meet_a_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs a development version knows it."""
-    monkeypatch.setattr("segzoo.registry.version", lambda _: "2.1.0.dev3+git")
+    monkeypatch.setattr("segzoo.environment.version", lambda _: "2.1.0.dev3+git")
     check_requirements(["x>=2", "x<3"])
     with pytest.raises(MissingDistribution, match=r"x 2\.1\.0\.dev3\+git is installed"):
         check_requirements(["x>=2.1"])

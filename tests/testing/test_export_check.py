@@ -17,14 +17,14 @@ from torch import Tensor
 
 from segzoo.export.onnx import PACKAGES
 from segzoo.spec import InputSpec, ModelSpec
-from segzoo.testing import Row, check_model, export_check
+from segzoo.testing import CheckRow, check_model, export_check
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(package) is None for package in PACKAGES), reason="the extra onnx is not installed"
 )
 
 
-def outcome(spec: ModelSpec) -> Row:
+def outcome(spec: ModelSpec) -> CheckRow:
     """Run the one check."""
     (row,) = check_model(spec, only=["onnx_export"]).rows
     return row
@@ -33,7 +33,7 @@ def outcome(spec: ModelSpec) -> Row:
 @needs_onnx
 def test_a_good_network_passes(toys: Any) -> None:
     """Its export agrees at another size, too, and the shared network is left in evaluation mode."""
-    assert outcome(toys.spec()) == Row("onnx_export", "passed", "")
+    assert outcome(toys.spec()) == CheckRow("onnx_export", "passed", "")
 
 
 @needs_onnx
@@ -79,7 +79,7 @@ def test_export_that_is_right_at_one_size_only(toys: Any) -> None:
         outcome(spec).detail,
     )
     fixed = spec.model_copy(update={"fixed_export_dims": {"height": "pools to a grid", "width": "pools to a grid"}})
-    assert outcome(fixed) == Row("onnx_export", "passed", "")
+    assert outcome(fixed) == CheckRow("onnx_export", "passed", "")
 
 
 @needs_onnx

@@ -33,13 +33,12 @@ from typing import Any
 import matplotlib.backends.backend_agg  # noqa: F401
 import torch._inductor
 import torch.utils.tensorboard  # noqa: F401
-import torchmetrics.classification  # noqa: F401
 
-import segzoo.training.report  # noqa: F401
+import segzoo.runs.report  # noqa: F401
 from segzoo.cli import app, finetune
+from segzoo.runs.rundir import RunDirectory
 from segzoo.training import session
 from segzoo.training.loop import Trainer
-from segzoo.training.rundir import RunDirectory
 
 OWNERS = {"append_row": RunDirectory}
 PHASES: dict[str, tuple[Any, str]] = {

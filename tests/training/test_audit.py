@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segzoo.data.loaders import EvalBatch
+from segzoo.data.loading.loaders import EvalBatch
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
+from segzoo.scoring.evaluation import Predictor, Stopped
 from segzoo.training.audit import compare_passes
-from segzoo.training.evaluation import Predictor, Stopped
 from segzoo.training.finetune import Run, finetune
 
 pytestmark = pytest.mark.usefixtures("no_figures")

@@ -15,8 +15,8 @@ import segzoo
 from segzoo.errors import DataError, RecipeError, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, load_recipe, resolve_recipe
+from segzoo.runtime.device import choose_device
 from segzoo.training.building import build_parts, synchronise
-from segzoo.training.device import choose_device
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
 

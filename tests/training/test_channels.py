@@ -17,8 +17,8 @@ from segzoo.data.draws import derive_seed
 from segzoo.errors import DataError, RecipeError, UsageFault
 from segzoo.plugins import default_registry
 from segzoo.recipe import Recipe, resolve_recipe
+from segzoo.runtime.device import choose_device
 from segzoo.training.building import build_parts
-from segzoo.training.device import choose_device
 from segzoo.training.dry_run import check_run
 from segzoo.training.finetune import Run, finetune
 from segzoo.weights.transfer import adapt_first_conv

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from segzoo.data.loaders import Batch
+from segzoo.data.loading.loaders import Batch
 from segzoo.data.normalise import Normalise, channel_statistics
 from segzoo.errors import DataError
+from segzoo.runs.records import BatchRecord
 from segzoo.spec import InputSpec
 from segzoo.training.contract import check_first_batch, describe_batch, find_traps
-from segzoo.training.records import BatchRecord
 
 NAMES = ("sky", "road", "tree")
 IGNORED = 255

@@ -17,15 +17,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from segzoo.data import workers
+from segzoo.data.loading import workers
 from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe import Recipe
+from segzoo.runs.checkpoint import read_checkpoint
+from segzoo.runs.rundir import RunDirectory
+from segzoo.scoring.evaluation import Predictor
 from segzoo.training import building, session
-from segzoo.training.checkpoint import read_checkpoint
-from segzoo.training.evaluation import Predictor
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
-from segzoo.training.rundir import RunDirectory
 
 Small = Callable[..., Recipe]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,3 +92,31 @@ def test_channels_stay_last(folder: Path | None) -> None:
     found = kept.batch([3, 1]).images.tree
     assert torch.equal(found, tensor[[3, 1]])
     assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batches_for_a_gpu_are_pinned(folder: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tensor lies in page-locked memory of its own, which torch keeps while a copy reads it."""
+    pinned: set[int] = set()
+    empty = torch.empty
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+    def make(*shape: Any, pin_memory: bool = False, **settings: Any) -> torch.Tensor:
+        made = empty(*shape, **settings)
+        return note(made) if pin_memory else made
+
+    monkeypatch.setattr(torch, "empty", make)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: note(tensor.clone()))
+    kept = FeatureSet(batch(0, 4), 4, folder, pin_memory=True)
+    kept.add(batch(0, 4), [torch.full((8, 8), row, dtype=torch.uint8) for row in range(4)], list("abcd"))
+    assert not pinned
+
+    taken = [kept.batch([2, 0]), kept.batch([1, 3])]
+    (scored,) = kept.eval_batches(4)
+
+    assert [each.images.tree[0][:, 0, 0].tolist() for each in taken] == [[2, 0], [1, 3]]
+    for each in (*taken, scored):
+        tensors = [*each.images.tensors, *each.masks]
+        assert {tensor.untyped_storage().data_ptr() for tensor in tensors} <= pinned

@@ -14,7 +14,7 @@ from segzoo import create_model
 from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
 from segzoo.recipe.schema import TransferSection
-from segzoo.training.checkpoint import read_checkpoint
+from segzoo.runs.checkpoint import read_checkpoint
 from segzoo.training.features import build_cut, warn_of_random_parts
 from segzoo.training.finetune import Run, finetune
 from segzoo.transfer import CutBehindTap

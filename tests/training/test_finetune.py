@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import re
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -26,25 +25,19 @@ from segzoo.errors import (
     RunDirectoryError,
     UsageFault,
 )
-from segzoo.plugins import default_registry
-from segzoo.recipe import Recipe, load_recipe, resolve_recipe
-from segzoo.training import building, session
-from segzoo.training.checkpoint import BEST, read_checkpoint, save_checkpoint
-from segzoo.training.dry_run import check_run
-from segzoo.training.finetune import Run, finetune
+from segzoo.recipe import Recipe, load_recipe
+from segzoo.runs.checkpoint import read_checkpoint, save_checkpoint
+from segzoo.runtime import device, distributed
+from segzoo.runtime.launch import Launch
+from segzoo.runtime.signals import StopRequest
+from segzoo.training.finetune import Run, _check_launch, finetune
 from segzoo.training.loop import Trainer
-from segzoo.training.signals import StopRequest
+from tests.made_runs import binary_folder
 
 Small = Callable[..., Recipe]
 
 # The run of the fixture alone has them.
 pytestmark = pytest.mark.usefixtures("no_figures")
-
-
-@pytest.fixture(scope="module")
-def run(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return a finished run."""
-    return finetune(small(), out=tmp_path_factory.mktemp("runs") / "small", device="cpu")
 
 
 def test_run_directory_is_complete(run: Run) -> None:
@@ -216,25 +209,6 @@ def test_encoder_learning_rate_is_scaled(small: Small, tmp_path: Path) -> None:
     assert rates["head"] == rates["decoder"]
 
 
-def binary_folder(folder: Path) -> str:
-    """Write images with masks of 0 and 255, and return the recipe's data section."""
-    rng = np.random.default_rng(0)
-    for kind, pixels in (("images", (3,)), ("masks", ())):
-        (folder / kind).mkdir(parents=True)
-        for number in range(6):
-            values = rng.integers(0, 256, (32, 32, *pixels)) if pixels else 255 * rng.integers(0, 2, (32, 32))
-            Image.fromarray(values.astype(np.uint8)).save(folder / kind / f"{number}.png")
-    section = {
-        "format": "folder",
-        "root": str(folder),
-        "images": "images",
-        "masks": "masks",
-        "classes": [{"name": "background"}, {"name": "crack"}],
-        "splits": {"train": 0.7, "val": 0.3},
-    }
-    return f"data={json.dumps(section)}"
-
-
 def test_binary_masks_read_as_indices_are_told(small: Small, tmp_path: Path) -> None:
     """255 is the ignored label: a model would never see the object, so the run says how to read such masks."""
     data = binary_folder(tmp_path / "data")
@@ -308,143 +282,6 @@ def test_synchronised_batch_norms_of_one_process(
     assert "with one process a batch norm sees the whole batch" in caplog.text
 
 
-def test_resume_announces_another_thread_count(small: Small, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Bits depend on the threads, so a change is told."""
-    finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
-    state = tmp_path / "run/checkpoints/last.pt"
-    saved = read_checkpoint(state)
-    saved["environment"]["threads"] = 7
-    save_checkpoint(state.parent, saved, best=False)
-    finetune(small("train.epochs=2"), out=tmp_path / "run", device="cpu", resume=True)
-    assert "resuming is not bit for bit: threads 7 -> 1" in caplog.text
-
-
-@pytest.fixture
-def warm(small: Small, run: Run, tmp_path: Path) -> Recipe:
-    """Return a recipe that starts from a run of its own."""
-    shutil.copytree(run.folder, tmp_path / "start")
-    return small("transfer.strategy=finetune", f"model.weights={tmp_path / 'start'}")
-
-
-def stop_after_an_epoch(recipe: Recipe, folder: Path) -> None:
-    """Leave a run behind that was interrupted after its first checkpoint."""
-    with pytest.MonkeyPatch.context() as patch:
-        save = Trainer._save
-
-        def stop(self: Trainer, *, best: bool = False) -> None:
-            save(self, best=best)
-            raise KeyboardInterrupt
-
-        patch.setattr(Trainer, "_save", stop)
-        with pytest.raises(KeyboardInterrupt):
-            finetune(recipe, out=folder, device="cpu")
-
-
-def test_resume_needs_no_weights_that_the_checkpoint_replaces(warm: Recipe, tmp_path: Path) -> None:
-    """Where they came from may be gone: the run ends with the same bits, and still says what it started from."""
-    whole = finetune(warm, out=tmp_path / "whole", device="cpu")
-    stop_after_an_epoch(warm, tmp_path / "run")
-    shutil.rmtree(tmp_path / "start")
-
-    resumed = finetune(warm, out=tmp_path / "run", device="cpu", resume=True)
-
-    weights = [(each.model / "model.safetensors").read_bytes() for each in (whole, resumed)]
-    assert weights[0] == weights[1]
-    assert resumed.record is not None
-    assert resumed.record.weights == f"weights from {tmp_path / 'start/model'}"
-    described = json.loads((resumed.model / "model.json").read_text())
-    assert described["provenance"]["pretrained"] == resumed.record.weights
-    assert json.loads((resumed.folder / "recipe.json").read_text())["model"]["weights"] == str(tmp_path / "start")
-
-
-@pytest.fixture
-def without_checkpoint(warm: Recipe, tmp_path: Path) -> Recipe:
-    """Leave a run behind as a kill does that comes before its first checkpoint is whole, and return its recipe."""
-    stop_after_an_epoch(warm, tmp_path / "run")
-    for path in (tmp_path / "run/checkpoints").iterdir():
-        if path.name != BEST:
-            path.unlink()
-    assert (tmp_path / "run/checkpoints" / BEST).exists()
-    return warm
-
-
-def test_resume_without_a_checkpoint_starts_from_the_weights(
-    without_checkpoint: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run begins again, so its weights are needed once more."""
-    loaded: list[str] = []
-    load = building.load_pretrained
-    monkeypatch.setattr(
-        building, "load_pretrained", lambda *given, **named: loaded.append(given[2]) or load(*given, **named)
-    )
-
-    finetune(without_checkpoint, out=tmp_path / "run", device="cpu", resume=True)
-
-    assert loaded == [str(tmp_path / "start")]
-
-
-def test_resume_without_a_checkpoint_misses_the_weights(
-    without_checkpoint: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where there is nothing to go on with, weights that are gone are told before anything is built."""
-    shutil.rmtree(tmp_path / "start")
-    monkeypatch.setattr(session, "train_run", lambda *_, **__: pytest.fail("it trained"))
-    for folder in ("run", "new"):
-        with pytest.raises(UsageFault, match=f"no file or run directory is named '{tmp_path / 'start'}'"):
-            finetune(without_checkpoint, out=tmp_path / folder, device="cpu", resume=True)
-    assert not (tmp_path / "new").exists()
-
-
-def test_damaged_checkpoint_is_announced_and_the_previous_one_used(
-    small: Small, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A flipped bit in last.pt costs an epoch, not the run."""
-    run = finetune(small(), out=tmp_path / "run", device="cpu")
-    last = run.folder / "checkpoints/last.pt"
-    content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1
-    last.unlink()
-    last.write_bytes(content)
-    finetune(small("train.epochs=3"), out=run.folder, device="cpu", resume=True)
-    assert "damaged checkpoint" in caplog.text
-    assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
-
-
-def test_dry_run_counts_parameters_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The model is built, absent data is warned of, no weights are touched and no file is written."""
-    monkeypatch.chdir(tmp_path)
-    recipe = resolve_recipe(load_recipe("voc_unet_resnet34"), default_registry())
-    assert check_run(recipe) == 24_553_065
-    assert "the data is not there yet: no PASCAL VOC 2012 in data/voc" in caplog.text
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_dry_run_fetches_nothing_into_a_folder_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What a failed download left behind does not make a dry run download."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "voc").mkdir(parents=True)
-    check_run(resolve_recipe(load_recipe("voc_unet_resnet34"), default_registry()))
-    assert "the data is not there yet" in caplog.text
-
-
-def test_dry_run_refuses_data_that_is_there_and_faulty(small: Small, tmp_path: Path) -> None:
-    """A mask without its image is a fault, not a folder that is still to come."""
-    recipe = small(binary_folder(tmp_path / "data"))
-    (tmp_path / "data/images/0.png").unlink()
-    with pytest.raises(DataError, match=r"0\.png: no image in"):
-        check_run(resolve_recipe(recipe, default_registry()))
-
-
-def test_dry_run_checks_the_device(small: Small, tmp_path: Path) -> None:
-    """A device that is not there is told without training."""
-    with pytest.raises(DeviceError, match="'cuda:99' is not here"):
-        check_run(resolve_recipe(small(), default_registry()), device="cuda:99")
-
-
 def test_model_file_holds_every_tensor(small: Small, tmp_path: Path) -> None:
     """A finished model holds every tensor of the network, buffers too."""
     run = finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
@@ -468,3 +305,39 @@ def test_waiting_of_a_stopped_epoch_counts(small: Small, tmp_path: Path, monkeyp
 
     assert row["data_wait"] == 0.75
     assert row["seconds"] > 4e6
+
+
+def test_cublas_is_set_before_processes_meet_and_recorded(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meeting starts CUDA, which reads the setting once; run.json has what it was."""
+    order: list[object] = []
+    join = distributed.join
+
+    def fix(chosen: torch.device, *, deterministic: bool) -> str:
+        order.append((chosen.type, deterministic))
+        return ":16:8"
+
+    monkeypatch.setattr(device, "fix_cublas", fix)
+    monkeypatch.setattr(distributed, "join", lambda *given: (order.append("join"), join(*given))[1])
+    run = finetune(small("train.deterministic=true", "train.epochs=1"), out=tmp_path / "run", device="cpu")
+
+    assert order == [("cpu", True), "join"]
+    assert run.record is not None
+    assert run.record.cublas_workspace == ":16:8"
+
+
+@pytest.mark.parametrize(
+    ("batch", "strategy", "message"),
+    [
+        (4, "finetune", None),
+        (5, "finetune", "train.batch_size 5 is the batch of the whole run, and 2 processes cannot share it out"),
+        (4, "feature_hook", "transfer.strategy 'feature_hook' trains a head in one process, not in 2"),
+    ],
+)
+def test_what_processes_cannot_share_is_refused(batch: int, strategy: str, message: str | None) -> None:
+    """A batch must divide evenly, and features belong to one process; the value and the number are named."""
+    changes = (f"train.batch_size={batch}", f"transfer.strategy={strategy}")
+    launch = Launch(rank=0, size=2, local_rank=0, local_size=2)
+    with nullcontext() if message is None else pytest.raises(RecipeError, match=re.escape(message)):
+        _check_launch(load_recipe("quickstart", changes), launch)

@@ -12,8 +12,8 @@ import segzoo
 from segzoo.errors import TrainingError
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
+from segzoo.runs.checkpoint import read_checkpoint
 from segzoo.training.building import build_parts
-from segzoo.training.checkpoint import read_checkpoint
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.freezing import Freezer
 from segzoo.training.loop import Trainer

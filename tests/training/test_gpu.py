@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.data.loaders import Batch
+from segzoo.data.loading.loaders import Batch
 from segzoo.recipe import load_recipe
+from segzoo.runtime.distributed import ALONE, World, join_group
+from segzoo.runtime.launch import Launch
 from segzoo.training.building import build_parts, synchronise
-from segzoo.training.distributed import ALONE, World, join_group
 from segzoo.training.finetune import Run, finetune
-from segzoo.training.launch import Launch
 from segzoo.training.parts import Parts
 from segzoo.training.step import TrainStep
 

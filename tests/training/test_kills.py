@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from segzoo.recipe import load_recipe, recipe_json
-from segzoo.training.checkpoint import load_checkpoint
+from segzoo.runs.checkpoint import load_checkpoint
 
 # Dropout, augmentation, a checkpoint inside each epoch.
 QUICKSTART = (

@@ -11,6 +11,7 @@ import torch
 from segzoo.errors import TrainingError
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
+from segzoo.training import lr_find
 from segzoo.training.lr_find import RangeTest, draw_range_test, find_learning_rate
 from segzoo.training.step import TrainStep
 
@@ -56,3 +57,16 @@ def test_out_of_memory_is_told_with_its_step(monkeypatch: pytest.MonkeyPatch) ->
     recipe = resolve_recipe(load_recipe("quickstart", changes), default_registry())
     with pytest.raises(TrainingError, match=r"^out of memory in step 1; try --set train\.batch_size=2, "):
         find_learning_rate(recipe, device="cpu", start=1e-3, end=1e-2, steps=10)
+
+
+def test_cublas_is_set_before_the_model_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deterministic recipe is deterministic in the range test, too."""
+
+    def fix(device: torch.device, *, deterministic: bool) -> None:
+        raise InterruptedError(f"{device} {deterministic}")
+
+    monkeypatch.setattr(lr_find, "fix_cublas", fix)
+    monkeypatch.setattr(lr_find, "build_parts", lambda *_: pytest.fail("too early"))
+    recipe = resolve_recipe(load_recipe("quickstart", ("train.deterministic=true",)), default_registry())
+    with pytest.raises(InterruptedError, match="cpu True"):
+        find_learning_rate(recipe, device="cpu", start=1e-5, end=1e-2, steps=12)

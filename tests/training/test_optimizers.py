@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segzoo.recipe import schema
-from segzoo.training.optimizers import build_optimizer, learning_rates, set_learning_rate
+from segzoo.training.optimizers import KERNELS, build_optimizer, learning_rates, restore_optimizer, set_learning_rate
 
 SECTIONS = (
     schema.Sgd(lr=0.02, momentum=0.8, weight_decay=0.003),
@@ -30,9 +30,9 @@ class Small(nn.Module):
         self.encoder = nn.Linear(2, 2)
 
 
-def build(model: nn.Module, section: schema.OptimizerSection) -> torch.optim.Optimizer:
+def build(model: nn.Module, section: schema.OptimizerSection, *, fused: bool = False) -> torch.optim.Optimizer:
     """Return an optimizer with a slow encoder."""
-    return build_optimizer(model, section, encoder_scale=0.1, layer_decay=None, fused=False)
+    return build_optimizer(model, section, encoder_scale=0.1, layer_decay=None, fused=fused)
 
 
 @each_section
@@ -97,12 +97,84 @@ def test_state_can_be_restored(section: schema.OptimizerSection) -> None:
     _step(first, old)
 
     second.load_state_dict(first.state_dict())
-    new.load_state_dict(copy.deepcopy(old.state_dict()))  # torch would let the two share their buffers
+    restore_optimizer(new, copy.deepcopy(old.state_dict()))  # torch would let the two share their buffers
     _step(first, old)
     _step(second, new)
 
     assert learning_rates(new) == learning_rates(old)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@each_section
+@pytest.mark.parametrize("before", [False, True], ids=["from the CPU", "from a GPU"])
+def test_kernels_are_those_that_were_built(section: schema.OptimizerSection, before: bool) -> None:
+    """A state that other kernels left behind changes none here; moments and learning rates come from it."""
+    first, second = Small(), Small()
+    old, new = build(first, section, fused=before), build(second, section, fused=not before)
+    _step(first, old)
+    built = [{key: group.get(key) for key in KERNELS} for group in new.param_groups]
+
+    restore_optimizer(new, copy.deepcopy(old.state_dict()))
+
+    assert [{key: group.get(key) for key in KERNELS} for group in new.param_groups] == built
+    assert {group["fused"] for group in new.param_groups} == {not before}
+    assert learning_rates(new) == learning_rates(old)
+    states = [optimizer.state_dict()["state"] for optimizer in (old, new)]
+    assert states[0].keys() == states[1].keys()
+    for index, state in states[0].items():
+        assert all(torch.equal(value, states[1][index][key]) for key, value in state.items())
+    _step(second, new)
+
+
+@pytest.mark.parametrize("kernels", [{"fused": True}, {"capturable": True}, {}], ids=str)
+def test_counters_lie_where_the_kernels_read_them(kernels: dict[str, bool]) -> None:
+    """Fused and captured kernels find Adam's counters on the device of the parameters, the others on the CPU."""
+    first = Small()
+    old, new = build(first, SECTIONS[1]), build(Small().to("meta"), SECTIONS[1])
+    _step(first, old)
+    for group in new.param_groups:
+        group.update(kernels)
+
+    restore_optimizer(new, old.state_dict())
+
+    assert {state["step"].device.type for state in new.state.values()} == {"meta" if kernels else "cpu"}
+    assert {state["exp_avg"].device.type for state in new.state.values()} == {"meta"}
+
+
+def test_counters_of_a_device_come_back() -> None:
+    """A state whose counters are not on the CPU, which fused kernels leave behind, is read by ordinary kernels."""
+    saved = build(Small(), SECTIONS[1]).state_dict()
+    moments = {key: torch.zeros(1) for key in ("exp_avg", "exp_avg_sq")}
+    saved["state"] = {0: {"step": _Elsewhere(torch.tensor(3.0)), **moments}}
+    optimizer = build(Small(), SECTIONS[1])
+
+    restore_optimizer(optimizer, saved)
+
+    assert [type(state["step"]) for state in optimizer.state.values()] == [torch.Tensor]
+
+
+class _Elsewhere(torch.Tensor):
+    """Stands for a tensor on a GPU."""
+
+    def cpu(self, *_: object) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_learning_rate_in_memory_stays_there() -> None:
+    """A rate that kernels read from a tensor is that tensor afterwards, and a plain number is a plain number."""
+    old, new = build(Small(), SECTIONS[0]), build(Small(), SECTIONS[0])
+    set_learning_rate(old, 0.25)
+    rates = [torch.tensor(0.0) for _ in new.param_groups]
+    for group, rate in zip(new.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+    restore_optimizer(new, old.state_dict())
+    assert all(group["lr"] is rate for group, rate in zip(new.param_groups, rates, strict=True))
+    assert [rate.item() for rate in rates] == pytest.approx(list(learning_rates(old).values()))
+
+    restore_optimizer(old, new.state_dict())
+    assert {type(group["lr"]) for group in old.param_groups} == {float}
+    assert learning_rates(old) == pytest.approx(learning_rates(new))
 
 
 def _step(model: Small, optimizer: torch.optim.Optimizer) -> None:

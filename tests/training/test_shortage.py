@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segzoo.data.plan import Plan
+from segzoo.data.loading.plan import Plan
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
-from segzoo.training.device import lacks_memory
+from segzoo.runtime.device import lacks_memory
 from segzoo.training.shortage import explain_shortage, shortage_told
 
 

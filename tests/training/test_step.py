@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segzoo.data.loaders import Batch
+from segzoo.data.loading.loaders import Batch
 from segzoo.losses import CrossEntropy, WeightedSum
+from segzoo.scoring.evaluation import Predictor
 from segzoo.training.average import WeightAverage
-from segzoo.training.evaluation import Predictor
 from segzoo.training.step import TrainStep
 
 CPU = torch.device("cpu")

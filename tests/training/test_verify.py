@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from segzoo.errors import UsageFault
-from segzoo.recipe import load_recipe
+from segzoo.errors import SegzooError, UsageFault
+from segzoo.recipe import Recipe, load_recipe, recipe_json
+from segzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from segzoo.training import verify
-from segzoo.training.checkpoint import save_checkpoint
 from segzoo.training.verify import verify_resume
 
 
@@ -80,3 +81,14 @@ def test_too_few_steps(tmp_path: Path) -> None:
     """Nothing can be proved in three steps."""
     with pytest.raises(UsageFault, match="--steps 3: at least 4"):
         verify_resume(load_recipe("quickstart"), tmp_path, device="cpu", steps=3)
+
+
+def test_the_run_is_really_killed(tmp_path: Path, small: Callable[..., Recipe]) -> None:
+    """The process dies after its steps, of SIGKILL, and leaves the checkpoint before; one that ends well is a fault."""
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(recipe_json(small("train.checkpoint_every_steps=1", "train.max_steps=3")))
+    verify._train(recipe, tmp_path / "killed", "cpu", kill=2)
+    state = read_checkpoint(tmp_path / "killed" / "checkpoints" / "last.pt")["state"]
+    assert state["step"] == 1
+    with pytest.raises(SegzooError, match=r"ended with 0, not with -9"):
+        verify._train(recipe, tmp_path / "ended", "cpu", kill=9)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segzoo.build import build_from_spec
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import UsageFault
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.weights.heads import HeadMatch, match_head
 

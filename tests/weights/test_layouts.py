@@ -13,7 +13,7 @@ from torchvision.models import vgg16, vgg16_bn
 from segzoo.build import build_from_spec
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import UsageFault
-from segzoo.registry import validate_params
+from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 from segzoo.weights.layouts import named_as_model, vgg_tensors
 

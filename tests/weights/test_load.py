@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from segzoo.build import build_from_spec
 from segzoo.catalog import BUILTIN_SPECS
 from segzoo.errors import DownloadError, SegzooError, UsageFault
+from segzoo.params import validate_params
 from segzoo.pretrained import Identity
-from segzoo.registry import validate_params
 from segzoo.spec import ModelSpec, Params, Weights
 from segzoo.weights import TransferReport, load_pretrained
 

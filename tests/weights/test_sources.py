@@ -14,7 +14,7 @@ from safetensors.torch import save
 from segzoo.errors import DownloadError, UsageFault
 from segzoo.pretrained import FileSource, HubSource, Identity, RunSource, TagSource, read_description
 from segzoo.spec import ModelSpec, Params, Weights
-from segzoo.weights.sources import Pretrained, fetch, open_source
+from segzoo.weights.sources import Pretrained, fetch, open_pretrained
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NEXT = "f" * 40
@@ -52,12 +52,12 @@ def run_folder(folder: Path, sha256: str | None = None) -> RunSource:
 def test_a_file_is_what_it_is() -> None:
     """Nothing is known of it, and its faults are the user's."""
     path = Path("best.pth")
-    assert open_source(IDENTITY, FileSource(path)) == Pretrained("weights from best.pth", path, fault=UsageFault)
+    assert open_pretrained(IDENTITY, FileSource(path)) == Pretrained("weights from best.pth", path, fault=UsageFault)
 
 
 def test_a_run_brings_its_classes(tmp_path: Path) -> None:
     """The description beside the tensors names them."""
-    found = open_source(IDENTITY, run_folder(tmp_path))
+    found = open_pretrained(IDENTITY, run_folder(tmp_path))
     assert found == Pretrained(f"weights from {tmp_path}", tmp_path / "model.safetensors", classes=CLASSES)
 
 
@@ -68,14 +68,14 @@ def test_a_run_whose_files_do_not_belong_together_is_refused(tmp_path: Path) -> 
     content[-1] ^= 1
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(UsageFault, match=r"model\.safetensors is damaged, or not the one described beside it"):
-        open_source(IDENTITY, source)
+        open_pretrained(IDENTITY, source)
 
 
 def test_a_tag_says_all_that_the_spec_knows(hub: Any) -> None:
     """Part, layout and classes come from the spec, the file from the hub."""
     hub.offer(TENSORS)
     weights = Weights(hub="acme/tiny", revision=COMMIT, license="MIT", part="encoder", layout="vgg", classes=CLASSES)
-    found = open_source(IDENTITY, TagSource("imagenet", weights))
+    found = open_pretrained(IDENTITY, TagSource("imagenet", weights))
     assert found == Pretrained(
         "imagenet weights from acme/tiny", found.path, DownloadError, part="encoder", layout="vgg", classes=CLASSES
     )
@@ -87,7 +87,7 @@ def test_a_tag_without_classes_names_none(hub: Any) -> None:
     """No names are not the same as an empty list of them."""
     hub.offer(TENSORS)
     weights = Weights(hub="acme/tiny", revision=COMMIT, license="MIT")
-    assert open_source(IDENTITY, TagSource("imagenet", weights)).classes is None
+    assert open_pretrained(IDENTITY, TagSource("imagenet", weights)).classes is None
 
 
 def test_a_url_is_fetched_with_its_checksum(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_a_repository_is_fetched_at_one_commit(hub: Any, caplog: pytest.LogCaptu
     hub.offer(TENSORS, **(DESCRIPTION if described else {}))
 
     with caplog.at_level("INFO", logger="segzoo.weights"):
-        found = open_source(IDENTITY, HubSource("acme/tiny", None))
+        found = open_pretrained(IDENTITY, HubSource("acme/tiny", None))
 
     assert found.words == f"weights from hf-hub:acme/tiny@{COMMIT}"
     assert f"hf-hub:acme/tiny is at commit {COMMIT}" in caplog.messages
@@ -122,14 +122,14 @@ def test_a_repository_is_fetched_at_one_commit(hub: Any, caplog: pytest.LogCaptu
 def test_a_branch_is_asked_for_each_time_and_a_commit_is_not(hub: Any) -> None:
     """New weights on the main branch are taken; who pins a commit gets the old ones."""
     hub.offer(TENSORS, **DESCRIPTION)
-    old = open_source(IDENTITY, HubSource("acme/tiny", None))
+    old = open_pretrained(IDENTITY, HubSource("acme/tiny", None))
     hub.commits[NEXT] = {}
     hub.main = NEXT
     hub.offer({"weight": torch.zeros(2)}, **DESCRIPTION)
 
-    new = open_source(IDENTITY, HubSource("acme/tiny", None))
+    new = open_pretrained(IDENTITY, HubSource("acme/tiny", None))
     asked = len(hub.requests)
-    pinned = open_source(IDENTITY, HubSource("acme/tiny", COMMIT))
+    pinned = open_pretrained(IDENTITY, HubSource("acme/tiny", COMMIT))
 
     assert new.words.endswith(NEXT)
     assert new.path.read_bytes() == save({"weight": torch.zeros(2)})
@@ -142,7 +142,7 @@ def test_tensors_of_another_model_are_never_downloaded(hub: Any) -> None:
     hub.offer(TENSORS, **{**DESCRIPTION, "id": "acme/other"})
 
     with pytest.raises(DownloadError, match=f"hf-hub:acme/tiny@{COMMIT} holds acme/other, not acme/tiny"):
-        open_source(IDENTITY, HubSource("acme/tiny", None))
+        open_pretrained(IDENTITY, HubSource("acme/tiny", None))
 
     assert not [request for request in hub.requests if "safetensors" in request]
 
@@ -152,7 +152,7 @@ def test_a_faulty_description_in_a_repository_is_told(hub: Any) -> None:
     hub.offer(TENSORS)
     hub.files["acme/tiny/model.json"] = b"<html>"
     with pytest.raises(DownloadError, match=r"model\.json describes no model: .*JSON"):
-        open_source(IDENTITY, HubSource("acme/tiny", None))
+        open_pretrained(IDENTITY, HubSource("acme/tiny", None))
 
 
 def test_a_repository_whose_files_do_not_belong_together_is_refused(hub: Any) -> None:
@@ -160,11 +160,11 @@ def test_a_repository_whose_files_do_not_belong_together_is_refused(hub: Any) ->
     hub.offer(TENSORS, **DESCRIPTION)
     hub.files["acme/tiny/model.safetensors"] = save({"weight": torch.zeros(2)})
     with pytest.raises(DownloadError, match="not the one described beside it"):
-        open_source(IDENTITY, HubSource("acme/tiny", None))
+        open_pretrained(IDENTITY, HubSource("acme/tiny", None))
 
 
 @pytest.mark.usefixtures("cache", "closed")
 def test_who_cannot_fetch_may_train_without() -> None:
     """Beside the ways to the file, training from random weights is offered."""
     with pytest.raises(DownloadError, match=r"(?s)cannot fetch model\.json of acme/tiny.*--set model\.weights=null"):
-        open_source(IDENTITY, HubSource("acme/tiny", None))
+        open_pretrained(IDENTITY, HubSource("acme/tiny", None))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segzoo.data.classes import classes_of
 from segzoo.data.findings import Finding
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.formats.pairs import Found, deal, join, pair_folders
 from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.recipe.data import Ade20kData
@@ -19,7 +19,7 @@ LABELS = (VOID, *range(150))
 """Masks hold 1 to 150, and 0 for everything else."""
 
 
-def list_ade20k(data: Ade20kData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
+def list_ade20k(data: Ade20kData, *, seed: int, in_channels: int) -> tuple[PairSource, tuple[Finding, ...]]:
     """Find the files of an ``ade20k`` section.
 
     Raises:
@@ -39,7 +39,7 @@ def list_ade20k(data: Ade20kData, *, seed: int, in_channels: int) -> tuple[FileS
         lambda: join(_pairs(folder, split) for split in SPLITS),
         seed=seed,
     )
-    source = FileSource(
+    source = PairSource(
         classes,
         data.ignore_index,
         splits,

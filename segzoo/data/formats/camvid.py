@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from segzoo.data.classes import CAMVID, CAMVID_VOID, Color, classes_of
+from segzoo.data.files.images import read_mask
 from segzoo.data.findings import FileFault, Finding
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.formats.folder import all_splits, find_root, official_split
 from segzoo.data.formats.pairs import Found, deal, pair_folders
-from segzoo.data.images import read_mask
 from segzoo.data.source import Sample
 from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import CamvidData, ClassEntry
@@ -47,7 +47,7 @@ LOOKS = 9
 """About how many masks are read to tell indices from colours."""
 
 
-def list_camvid(data: CamvidData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
+def list_camvid(data: CamvidData, *, seed: int, in_channels: int) -> tuple[PairSource, tuple[Finding, ...]]:
     """Find the pairs of files of a ``camvid`` section.
 
     Raises:
@@ -63,7 +63,7 @@ def list_camvid(data: CamvidData, *, seed: int, in_channels: int) -> tuple[FileS
         entries = tuple(ClassEntry(name=f"{name}_{place}", color=color) for name, place, color in _flat())
         places = {name: label for label, (name, _) in enumerate(CAMVID)}
         labels = tuple(places.get(name, CAMVID_VOID) for name, _, _ in _flat())
-        source = FileSource(
+        source = PairSource(
             classes,
             data.ignore_index,
             splits,
@@ -77,7 +77,7 @@ def list_camvid(data: CamvidData, *, seed: int, in_channels: int) -> tuple[FileS
     # A recipe with twelve classes of its own makes the void one of them.
     void = (CAMVID_VOID,) if len(classes) <= CAMVID_VOID else ()
     ignored = (*data.ignore_labels, *void)
-    return FileSource(classes, data.ignore_index, splits, "index", ignored, in_channels=in_channels), findings
+    return PairSource(classes, data.ignore_index, splits, "index", ignored, in_channels=in_channels), findings
 
 
 def _flat() -> list[tuple[str, int, Color]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segzoo.data.classes import classes_of
 from segzoo.data.findings import Finding
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.formats.pairs import Found, deal, join, pair_folders
 from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.recipe.data import CityscapesData
@@ -22,7 +22,7 @@ LABELS = tuple(SCORED.index(value) if value in SCORED else VOID for value in ran
 """The label of each id that the data set knows."""
 
 
-def list_cityscapes(data: CityscapesData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
+def list_cityscapes(data: CityscapesData, *, seed: int, in_channels: int) -> tuple[PairSource, tuple[Finding, ...]]:
     """Find the files of a ``cityscapes`` section.
 
     Masks of ids, as the data set is distributed, become labels; ``labelTrainIds`` without them are labels already.
@@ -47,7 +47,7 @@ def list_cityscapes(data: CityscapesData, *, seed: int, in_channels: int) -> tup
         lambda: join(_pairs(root, name, end) for name in found),
         seed=seed,
     )
-    source = FileSource(
+    source = PairSource(
         classes,
         data.ignore_index,
         splits,

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segzoo.data.images import MaskMode, read_image, read_mask
-from segzoo.data.quick import quick_image, quick_mask
+from segzoo.data.files.images import MaskMode, read_image, read_mask
+from segzoo.data.files.quick import quick_image, quick_mask
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry
 
 
 @dataclass(frozen=True)
-class FileSource:
+class PairSource:
     """Images and masks in files.
 
     Args:
@@ -75,4 +75,4 @@ class FileSource:
 
 def after_scan(source: Source) -> Source:
     """Return a source of which a scan has read every sample without a fault, for reading them again."""
-    return replace(source, scanned=True) if isinstance(source, FileSource) else source
+    return replace(source, scanned=True) if isinstance(source, PairSource) else source

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from segzoo.data.classes import classes_of
 from segzoo.data.findings import Finding
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.formats.pairs import Found, deal, join, pair_folders
 from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.recipe.data import FolderData
 
 
-def list_folder(data: FolderData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
+def list_folder(data: FolderData, *, seed: int, in_channels: int) -> tuple[PairSource, tuple[Finding, ...]]:
     """Find the pairs of files of a ``folder`` section.
 
     Raises:
@@ -31,7 +31,7 @@ def list_folder(data: FolderData, *, seed: int, in_channels: int) -> tuple[FileS
         ),
         seed=seed,
     )
-    source = FileSource(classes, data.ignore_index, splits, data.mask_mode, data.ignore_labels, in_channels=in_channels)
+    source = PairSource(classes, data.ignore_index, splits, data.mask_mode, data.ignore_labels, in_channels=in_channels)
     return source, findings
 
 

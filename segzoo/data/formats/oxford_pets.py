@@ -7,7 +7,7 @@ from pathlib import Path
 from segzoo.data.classes import classes_of
 from segzoo.data.findings import Finding
 from segzoo.data.formats.archives import fetch_unpacked
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.formats.pairs import Found, deal, join, pair_listed
 from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.recipe.data import OxfordPetsData
@@ -31,7 +31,7 @@ LABELS = (NO_LABEL, 0, 1, 2)
 """Trimaps hold 1 for the pet, 2 for the background and 3 for the border; 0, which is none of them, is no class."""
 
 
-def list_oxford_pets(data: OxfordPetsData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
+def list_oxford_pets(data: OxfordPetsData, *, seed: int, in_channels: int) -> tuple[PairSource, tuple[Finding, ...]]:
     """Find the files of an ``oxford_pets`` section, fetching them first if it asks for that.
 
     Raises:
@@ -52,7 +52,7 @@ def list_oxford_pets(data: OxfordPetsData, *, seed: int, in_channels: int) -> tu
     splits, findings = deal(
         data.splits, lambda split: _listed(root, split), lambda: join(_listed(root, name) for name in SPLITS), seed=seed
     )
-    source = FileSource(
+    source = PairSource(
         classes,
         data.ignore_index,
         splits,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from segzoo.data.files.images import SUFFIXES
 from segzoo.data.findings import Finding, Kind
-from segzoo.data.images import SUFFIXES
 from segzoo.data.source import Sample, draw_splits
 from segzoo.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from segzoo.data.classes import VOC_BORDER, classes_of
 from segzoo.data.findings import Finding
 from segzoo.data.formats.archives import fetch_unpacked
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.formats.pairs import Found, deal, pair_listed
 from segzoo.errors import DataError, MissingDataError, did_you_mean
 from segzoo.recipe.data import VocData
@@ -29,7 +29,7 @@ LABELLED = ("train", "trainval", "val")
 """The official splits whose masks are public: fractional splits are drawn from them."""
 
 
-def list_voc(data: VocData, *, seed: int, in_channels: int) -> tuple[FileSource, tuple[Finding, ...]]:
+def list_voc(data: VocData, *, seed: int, in_channels: int) -> tuple[PairSource, tuple[Finding, ...]]:
     """Find the files of a ``voc`` section, fetching them first if it asks for that.
 
     Raises:
@@ -60,7 +60,7 @@ def list_voc(data: VocData, *, seed: int, in_channels: int) -> tuple[FileSource,
     )
     border = (VOC_BORDER,) if len(classes) <= VOC_BORDER else ()
     ignored = (*data.ignore_labels, *border)
-    return FileSource(classes, data.ignore_index, splits, "index", ignored, in_channels=in_channels), findings
+    return PairSource(classes, data.ignore_index, splits, "index", ignored, in_channels=in_channels), findings
 
 
 def find_voc(root: Path, year: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from numpy.typing import ArrayLike
 
-from segzoo.data.source import open_source
+from segzoo.data.opening import open_source
 from segzoo.errors import DataError, MissingDataError
 from segzoo.recipe.data import Ade20kData
 

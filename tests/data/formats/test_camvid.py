@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from segzoo.data.classes import CAMVID
 from segzoo.data.formats.camvid import COLORS
-from segzoo.data.source import open_source
+from segzoo.data.opening import open_source
 from segzoo.errors import DataError, RecipeError
 from segzoo.recipe.data import CamvidData, ClassEntry
 

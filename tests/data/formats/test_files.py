@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from segzoo.data.findings import FileFault
-from segzoo.data.formats.files import FileSource
+from segzoo.data.formats.files import PairSource
 from segzoo.data.source import Sample
 from segzoo.errors import DataError
 from segzoo.recipe.data import ClassEntry
@@ -29,9 +29,9 @@ def sample(folder: Path, bands: int = 3) -> Sample:
     return Sample("a", folder / "image.tif", folder / "mask.png", 0)
 
 
-def source(**changes: object) -> FileSource:
+def source(**changes: object) -> PairSource:
     """Return a source without samples."""
-    return replace(FileSource(CLASSES, 255, {}), **changes)  # type: ignore[arg-type]
+    return replace(PairSource(CLASSES, 255, {}), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("channels", [3, 4, 5])

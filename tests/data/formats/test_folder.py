@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segzoo.data.source import open_source
+from segzoo.data.opening import open_source
 from segzoo.errors import DataError
 from segzoo.recipe.data import CamvidData, ClassEntry, FolderData
 

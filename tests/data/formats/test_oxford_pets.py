@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import ArrayLike
 
 from segzoo.data.formats import oxford_pets
+from segzoo.data.opening import list_source, open_source
 from segzoo.data.scan import scan
-from segzoo.data.source import list_source, open_source
 from segzoo.errors import DataError, DownloadError, MissingDataError
 from segzoo.recipe.data import OxfordPetsData
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from segzoo.data.classes import palette
 from segzoo.data.formats import voc
-from segzoo.data.source import open_source
+from segzoo.data.opening import open_source
 from segzoo.errors import DataError, DownloadError
 from segzoo.recipe.data import VocData
 

@@ -1,0 +1,1 @@
+"""``segzoo show``: one model, its encoders, what it costs and sees."""

@@ -1,0 +1,1 @@
+"""The data doctor: faults, statistics, advice, and the layout of a folder."""

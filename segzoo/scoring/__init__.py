@@ -1,0 +1,1 @@
+"""Scoring a model over a split, as training, evaluation and export do."""
