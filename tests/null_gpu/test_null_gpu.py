@@ -1,6 +1,6 @@
-"""CUDA code runs on a machine without a GPU: the tests in ``inside``, each file in a process under the null GPU.
+"""CUDA code runs on a machine without a GPU: the tests in ``inside``, in one process under the null GPU.
 
-``python tests/null_gpu/run.py python -m pytest tests/null_gpu/inside`` runs them by hand.
+One process, as importing everything takes longer than most files. CONTRIBUTING.md shows how to run a file by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-INSIDE = sorted((HERE / "inside").glob("test_*.py"))
 UNAVAILABLE = 77
 """The exit code of ``run.py`` where there is no compiler, or no torch for CUDA."""
 
@@ -40,24 +39,11 @@ def _available() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def check(path: Path, marks: str) -> None:
-    """Run a file's tests, all of which must run and pass; a failure shows the name of each and what it printed."""
-    done = run("-m", "pytest", "-v", "--tb=short", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", marks, str(path))
+@pytest.mark.parametrize("marks", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_on_the_null_gpu(marks: str) -> None:
+    """All tests inside run and pass; a failure shows the name of each and what it printed."""
+    options = ("-v", "--tb=short", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", marks)
+    done = run("-m", "pytest", *options, str(HERE / "inside"))
     assert done.returncode == 0, done.stdout
     assert re.search(r"\d+ passed", done.stdout), done.stdout
     assert not re.search(r"\d+ (skipped|xfailed|xpassed)", done.stdout), done.stdout
-
-
-@pytest.mark.parametrize("path", INSIDE, ids=lambda path: path.stem)
-def test_on_the_null_gpu(path: Path) -> None:
-    """All tests of the file hold."""
-    check(path, "not slow")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "path", [path for path in INSIDE if "mark.slow" in path.read_text()], ids=lambda path: path.stem
-)
-def test_at_length_on_the_null_gpu(path: Path) -> None:
-    """All slow tests of the file hold."""
-    check(path, "slow")

@@ -143,7 +143,7 @@ class Training:
     """
 
     def __init__(self, parts: Parts) -> None:
-        from segzoo.data.loaders import Batch
+        from segzoo.data.loading.loaders import Batch
         from segzoo.training.step import TrainStep
 
         size = parts.recipe.data.image_size or (64, 64)

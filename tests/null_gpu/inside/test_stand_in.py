@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from typing import Any
@@ -18,6 +19,13 @@ def test_there_are_two_devices() -> None:
     assert torch.cuda.get_device_name(1) == "NVIDIA Null H200"
     with pytest.raises(RuntimeError, match="same device"):
         torch.ones(2, device="cuda:0") + torch.ones(2, device="cuda:1")
+
+
+def test_every_changed_module_exists() -> None:
+    """What ``sitecustomize.py`` changes is there; a module that was renamed would keep its checks of values."""
+    from sitecustomize import CHANGES
+
+    assert all(importlib.util.find_spec(name) for name in CHANGES if name.startswith("segzoo."))
 
 
 def test_copies_are_real() -> None:

@@ -12,9 +12,9 @@ import torch
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
 from segzoo.recipe.schema import LossTerm
-from segzoo.training.distributed import ALONE
+from segzoo.runtime.distributed import ALONE
+from segzoo.scoring.evaluation import evaluate
 from segzoo.training.epoch import PREVIEWS
-from segzoo.training.evaluation import evaluate
 from segzoo.training.finetune import finetune
 from segzoo.training.loop import Trainer
 from segzoo.training.parts import Parts

@@ -66,7 +66,7 @@ class WithoutValues:
 
 CHANGES: dict[str, Callable[[Any], None]] = {
     "torch.backends.cudnn": without_cudnn,
-    "segzoo.bench.subject": judge_only_shapes,
+    "segzoo.analysis.subject": judge_only_shapes,
     "segzoo.transfer.cut": compare_only_shapes,
     "segzoo.training.watch": find_nothing_bad,
 }
