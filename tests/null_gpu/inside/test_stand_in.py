@@ -65,7 +65,7 @@ def test_reading_a_value_is_counted(null_gpu: Any) -> None:
 
 def test_a_graph_is_captured_and_replayed(null_gpu: Any) -> None:
     """What a graph may hold is captured without a violation, and replayed in one launch."""
-    network = nn.Conv2d(3, 4, 3).cuda()
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout()).cuda()
     image = torch.zeros(1, 3, 8, 8, device="cuda")
     graph = torch.cuda.CUDAGraph()
 

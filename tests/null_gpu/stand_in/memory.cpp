@@ -1,8 +1,9 @@
 // Memory of devices is memory of the process whose kind, device and size are known.
 //
-// What a program copies to a device comes back when it is read as a whole, for instance weights. Everything else that is
-// read from a device would be the result of kernels, and reads as zeros: labels, losses, sizes that depend on data. A
-// result that takes the place of a freed copy of the same size reads as that copy: nobody sees what torch frees.
+// What a program copies to a device comes back when it is read as a whole, for instance weights. Everything else that
+// is read from a device would be the result of kernels, and reads as zeros: labels, losses, sizes that depend on data.
+// One result does not: where a copy was freed and the result has its place and size, it reads as that copy. torch keeps
+// freed memory, so the stand-in does not see that it was freed.
 #include "null_gpu.h"
 
 #include <cuda_runtime_api.h>
@@ -104,19 +105,19 @@ void move(void* target, Memory to, const void* source, Memory from, size_t size)
 }
 
 // Copy and count. Copies between a device and pageable memory cannot be captured.
-cudaError_t copy(void* target, const void* source, size_t size) {
+cudaError_t copy(void* target, const void* source, size_t size, const void* stream) {
   const Memory to = null_gpu::memory_of(target);
   const Memory from = null_gpu::memory_of(source);
   if (to == Memory::device && from != Memory::device) {
     ++counters.copies_to_device;
     if (from == Memory::pageable) {
       ++counters.pageable_copies;
-      if (null_gpu::refused_by_capture("copy from pageable memory")) return cudaErrorStreamCaptureUnsupported;
+      if (null_gpu::refused_by_capture("copy from pageable memory", stream)) return cudaErrorStreamCaptureUnsupported;
     }
   }
   if (from == Memory::device && to != Memory::device) {
     ++counters.copies_to_host;
-    if (to == Memory::pageable && null_gpu::refused_by_capture("copy to pageable memory")) {
+    if (to == Memory::pageable && null_gpu::refused_by_capture("copy to pageable memory", stream)) {
       return cudaErrorStreamCaptureUnsupported;
     }
   }
@@ -192,18 +193,18 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t size, cudaMemcpyKind, cudaStream_t) {
-  return copy(target, source, size);
+cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t size, cudaMemcpyKind, cudaStream_t stream) {
+  return copy(target, source, size, stream);
 }
 
-cudaError_t cudaMemcpyPeerAsync(void* target, int, const void* source, int, size_t size, cudaStream_t) {
-  return copy(target, source, size);
+cudaError_t cudaMemcpyPeerAsync(void* target, int, const void* source, int, size_t size, cudaStream_t stream) {
+  return copy(target, source, size, stream);
 }
 
 cudaError_t cudaMemcpy(void* target, const void* source, size_t size, cudaMemcpyKind) {
   ++counters.synchronisations;
   if (null_gpu::refused_by_capture("cudaMemcpy")) return cudaErrorStreamCaptureUnsupported;
-  return copy(target, source, size);
+  return copy(target, source, size, nullptr);
 }
 
 cudaError_t cudaMemset(void* target, int value, size_t size) {
@@ -217,11 +218,11 @@ cudaError_t cudaMemsetAsync(void* target, int value, size_t size, cudaStream_t) 
 }
 
 cudaError_t cudaMemcpy2DAsync(void* target, size_t target_pitch, const void* source, size_t source_pitch, size_t width,
-                              size_t height, cudaMemcpyKind, cudaStream_t) {
+                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
   for (size_t row = 0; row < height; ++row) {
     auto* to = static_cast<char*>(target) + row * target_pitch;
     const auto* from = static_cast<const char*>(source) + row * source_pitch;
-    const cudaError_t error = copy(to, from, width);
+    const cudaError_t error = copy(to, from, width, stream);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;

@@ -38,7 +38,13 @@ enum class Memory { pageable, pinned, device };
 // Where an address lies; what nobody allocated through the runtime is pageable.
 Memory memory_of(const void* address);
 
-// Return whether a graph is being captured. If so, report and count a call that CUDA refuses at such a time.
+// Return whether CUDA refuses a call during the capture that is under way; if so, report and count it.
+//
+// On the captured stream such calls are refused. On others they are too, unless the thread has relaxed the rules, as
+// torch does where it prepares memory for a capture.
+bool refused_by_capture(const char* call, const void* stream);
+
+// The same for a call that waits for the whole device.
 bool refused_by_capture(const char* call);
 
 }  // namespace null_gpu

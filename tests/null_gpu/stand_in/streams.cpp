@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <utility>
 
 using null_gpu::counters;
 
@@ -53,9 +54,11 @@ cudaError_t begin_capture(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t synchronise(const char* call) {
+thread_local cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
+
+cudaError_t synchronised(bool refused) {
   ++counters.synchronisations;
-  return null_gpu::refused_by_capture(call) ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+  return refused ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
 cudaError_t record(cudaEvent_t event) {
@@ -66,6 +69,11 @@ cudaError_t record(cudaEvent_t event) {
 }  // namespace
 
 namespace null_gpu {
+
+bool refused_by_capture(const char* call, const void* stream) {
+  const bool elsewhere = stream != captured.load();
+  return !(elsewhere && capture_mode == cudaStreamCaptureModeRelaxed) && refused_by_capture(call);
+}
 
 bool refused_by_capture(const char* call) {
   if (captured.load() == nullptr) return false;
@@ -99,11 +107,15 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return synchronise("cudaStreamSynchronize"); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return synchronised(null_gpu::refused_by_capture("cudaStreamSynchronize", stream));
+}
 
-cudaError_t cudaDeviceSynchronize() { return synchronise("cudaDeviceSynchronize"); }
+cudaError_t cudaDeviceSynchronize() { return synchronised(null_gpu::refused_by_capture("cudaDeviceSynchronize")); }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return synchronise("cudaEventSynchronize"); }
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  return synchronised(null_gpu::refused_by_capture("cudaEventSynchronize"));
+}
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
   *event = new CUevent_st{};
@@ -159,10 +171,7 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatu
 }
 
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  static thread_local cudaStreamCaptureMode current = cudaStreamCaptureModeGlobal;
-  const cudaStreamCaptureMode before = current;
-  current = *mode;
-  *mode = before;
+  std::swap(*mode, capture_mode);
   return cudaSuccess;
 }
 
