@@ -162,6 +162,34 @@ def test_transfer_strategies_train(tmp_path: Path, small: Callable[..., Recipe],
     assert [row["epoch"] for row in run.metrics] == [1, 2]
 
 
+SUPPLIES = {
+    "read here": (),
+    "read by workers": ("train.workers=2",),
+    "kept in memory": (*UNET, *TRANSFERS["cache in memory"]),
+    "kept on disk": (*UNET, *TRANSFERS["cache on disk"]),
+}
+
+
+@pytest.mark.parametrize("changes", SUPPLIES.values(), ids=SUPPLIES)
+def test_batches_come_from_page_locked_memory(
+    tmp_path: Path,
+    small: Callable[..., Recipe],
+    training: Callable[[Recipe, str], Any],
+    null_gpu: Any,
+    changes: tuple[str, ...],
+) -> None:
+    """An epoch's steps on the batches of a run wait for nothing, wherever the batches come from."""
+    trained = training(small(*changes), "cuda")
+    supply = Supply(trained.parts, ALONE)
+    supply.keep_features(tmp_path, lambda: False)
+    batches = iter(supply.training(0))
+    trained.step([next(batches)])
+    losses: list[torch.Tensor] = []
+    spent = null_gpu.spent(lambda: losses.extend(trained.step([batch]) for batch in batches))
+    assert len(losses) == trained.parts.plan.steps_per_epoch - 1 > 1
+    assert spent.waits == {}
+
+
 VALIDATIONS = {
     "whole": ((), "eval.batch_size=12", "eval.batch_size=2"),
     "workers": (("train.workers=2", "train.precision=bf16"), "eval.batch_size=12", "eval.batch_size=2"),
