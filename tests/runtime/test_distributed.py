@@ -296,7 +296,7 @@ def test_resuming_with_as_many_changes_no_bit(launcher: Launcher, processes: int
 
 def test_a_signal_stops_a_validation_of_all(launcher: Launcher) -> None:
     """While the split is scored too, a signal to one process is heard by all."""
-    stopped = launcher.run("stopped", 2, "eval.batch_size=2", fault=[1, "_count_seconds:1", int(signal.SIGINT)])
+    stopped = launcher.run("stopped", 2, "eval.batch_size=2", fault=[1, "share:1", int(signal.SIGINT)])
     assert stopped["codes"] == [130, 130], stopped["messages"]
     assert not (launcher.folder / "stopped/metrics.jsonl").read_text()
     launcher.train("stopped", 2, "eval.batch_size=2")
