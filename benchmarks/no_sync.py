@@ -21,8 +21,7 @@ from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe, schema
 from segzoo.runtime.device import choose_device, on_device
 from segzoo.runtime.distributed import ALONE
-from segzoo.scoring.evaluation import Scorable
-from segzoo.scoring.evaluation import evaluate as score_split
+from segzoo.scoring.evaluation import Scorable, score_split
 from segzoo.training.building import build_parts
 from segzoo.training.step import TrainStep
 from segzoo.training.supply import Supply

@@ -32,8 +32,7 @@ from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
 from segzoo.runs.rundir import RunDirectory, RunRecord
 from segzoo.runtime.device import fix_cublas, name_memory, set_threads
-from segzoo.scoring.evaluation import Predictor, resize_logits
-from segzoo.scoring.evaluation import evaluate as score_split
+from segzoo.scoring.evaluation import Network, resize_logits, score_split
 from segzoo.training.building import build_predictor, configure, loss_of
 from segzoo.training.parts import eval_batch_size, eval_image_size
 from segzoo.transfer import Features
@@ -195,7 +194,7 @@ def _score(
     return partial(_averaged, averaged, predictor)
 
 
-def _averaged(averaged: Callable[[Tensor], Tensor], predictor: Predictor, images: Tensor | Features) -> Tensor:
+def _averaged(averaged: Callable[[Tensor], Tensor], predictor: Network, images: Tensor | Features) -> Tensor:
     """Score images by what averages over augmentations, in the predictor's windows if it has any."""
     if not isinstance(images, Tensor):
         raise ValueError("features cannot be augmented")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segzoo.inference.folding import fold_batch_norms
 from segzoo.inference.graphs import Graphed, Score
 from segzoo.inference.ways import PLAIN, Trial, Way, ways_to_try
-from segzoo.scoring.evaluation import Predictor as Network
+from segzoo.scoring.evaluation import Network
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,7 @@ from segzoo.inference.method import Method
 from segzoo.inference.ways import PLAIN, Trial, Way
 from segzoo.nn.sliding import Block, score_in_windows, slide
 from segzoo.runtime.device import send
-from segzoo.scoring.evaluation import Predictor as Network
-from segzoo.scoring.evaluation import resize_logits
+from segzoo.scoring.evaluation import Network, resize_logits
 
 Mode = Literal["eager", "best"]
 Probabilities = NDArray[np.float32]

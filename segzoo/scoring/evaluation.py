@@ -67,7 +67,7 @@ class Stopped(Exception):  # noqa: N818 - a wish that was granted, no error
     """The evaluation was asked to stop."""
 
 
-def evaluate(
+def score_split(
     predict: Callable[[Tensor | Features], Tensor],
     batches: Iterable[Scorable | None],
     *,
@@ -235,7 +235,7 @@ class Compilation(NamedTuple):
     eval_sizes_vary: bool
 
 
-class Predictor:
+class Network:
     """Runs a model on bytes: normalised, in evaluation mode, in the run's precision.
 
     Args:

@@ -32,7 +32,7 @@ from segzoo.recipe.data import FolderData
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.runs.rundir import RunRecord
 from segzoo.runtime.distributed import ALONE, World
-from segzoo.scoring.evaluation import Compilation, Predictor, Windows
+from segzoo.scoring.evaluation import Compilation, Network, Windows
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
@@ -172,7 +172,7 @@ def synchronise(model: nn.Module) -> nn.Module:
     return synchronised
 
 
-def build_predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Predictor:
+def build_predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, device: torch.device) -> Network:
     """Return what runs a model on its device as the recipe says: precision, layout, compilation, cut, windows."""
     compilation = None
     if recipe.train.compile:
@@ -181,7 +181,7 @@ def build_predictor(model: nn.Module, normalise: nn.Module, recipe: Recipe, devi
             train_sizes_vary=not has_one_size(recipe),
             eval_sizes_vary=recipe.data.image_size is None and not windows,
         )
-    return Predictor(
+    return Network(
         model,
         normalise,
         device=device,

@@ -25,7 +25,7 @@ from segzoo.runs.rundir import RunDirectory
 from segzoo.runs.tensorboard import Events, open_events
 from segzoo.runtime.distributed import ALONE, World
 from segzoo.runtime.signals import StopRequest
-from segzoo.scoring.evaluation import Evaluation, Stopped, evaluate
+from segzoo.scoring.evaluation import Evaluation, Stopped, score_split
 from segzoo.training.epoch import PREVIEWS, epoch_row, pace, write_best, write_frame
 from segzoo.training.freezing import Freezer
 from segzoo.training.graph_step import GraphStep
@@ -308,9 +308,9 @@ class Trainer:
     def _validate(self, epoch: int) -> Evaluation | None:
         if epoch % self.parts.recipe.eval.every_epochs and self.state.step < self.parts.total_steps:
             return None
-        return self.evaluate(keep=PREVIEWS)
+        return self.score(keep=PREVIEWS)
 
-    def evaluate(self, *, keep: int, detail: bool = False) -> Evaluation:
+    def score(self, *, keep: int, detail: bool = False) -> Evaluation:
         """Score the evaluation split with the weights at hand; with ``detail`` each image, and outlines, as well.
 
         Raises:
@@ -320,7 +320,7 @@ class Trainer:
         # The statistics of batch norms are the first process's, as they are in checkpoints.
         world.share(parts.scored.buffers())
         self._scoring = True
-        score = evaluate(
+        score = score_split(
             parts.scorer,
             self._supply.evaluation(),
             num_classes=len(parts.source.classes),

@@ -13,7 +13,7 @@ from segzoo.data.transforms import TrainTransform
 from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe
 from segzoo.runs.records import BatchRecord
-from segzoo.scoring.evaluation import Predictor
+from segzoo.scoring.evaluation import Network
 from segzoo.spec import ModelSpec
 from segzoo.training.average import WeightAverage
 from segzoo.transfer import Cut
@@ -39,8 +39,8 @@ class Parts:
     scaler: torch.amp.GradScaler
     average: WeightAverage | None
     cut: Cut | None
-    predictor: Predictor
-    scorer: Predictor
+    predictor: Network
+    scorer: Network
     transform: TrainTransform
     plan: Plan
     workers: int

@@ -120,13 +120,13 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
     if not trainer.world.first:
         if trainer.state.best is not None:  # its share of what the first process scores and draws
             trainer.load_best()
-            trainer.evaluate(keep=SAMPLES, detail=True)
+            trainer.score(keep=SAMPLES, detail=True)
         return
     draw_curves(run.figures / "curves.png", run.rows())
     if trainer.state.best is not None:
         draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), trainer.parts.names)
         trainer.load_best()
-        score = trainer.evaluate(keep=SAMPLES, detail=True)
+        score = trainer.score(keep=SAMPLES, detail=True)
         if score.details is not None:
             found = describe_scores(score.details, trainer.parts.names)
             add_scores(run.model, found)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segzoo.losses import WeightedSum
 from segzoo.runtime.distributed import ALONE, World, unsynced
-from segzoo.scoring.evaluation import Predictor
+from segzoo.scoring.evaluation import Network
 from segzoo.training.average import WeightAverage
 from segzoo.transfer import Features
 
@@ -37,7 +37,7 @@ class LossSums(nn.Module):
         loss: The recipe's loss.
     """
 
-    def __init__(self, predictor: Predictor, loss: WeightedSum) -> None:
+    def __init__(self, predictor: Network, loss: WeightedSum) -> None:
         super().__init__()
         self.model = predictor.model
         self.loss = loss
@@ -72,7 +72,7 @@ class TrainStep:
     def __init__(
         self,
         *,
-        predictor: Predictor,
+        predictor: Network,
         loss: WeightedSum,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,

@@ -13,7 +13,7 @@ from segzoo.data.normalise import Normalise
 from segzoo.inference import fast
 from segzoo.inference.fast import Choice, choose_way, fastest, prepared, rebuilt, smooth_noise
 from segzoo.inference.ways import PLAIN, Way
-from segzoo.scoring.evaluation import Predictor as Network
+from segzoo.scoring.evaluation import Network
 
 CPU = torch.device("cpu")
 FOLDED = Way(channels_last=True, folded=True)

@@ -20,12 +20,12 @@ from segzoo.metrics import boundary_f1, class_counts, confusion
 from segzoo.scoring.evaluation import (
     Compilation,
     Evaluation,
-    Predictor,
+    Network,
     Stopped,
     Windows,
     count_image,
-    evaluate,
     resize_logits,
+    score_split,
 )
 
 CLASSES = 3
@@ -64,7 +64,7 @@ def score(
 ) -> Evaluation:
     """Evaluate with cross-entropy and Dice."""
     terms = [(1.0, CrossEntropy(ignore_index=IGNORED)), (0.5, Dice(ignore_index=IGNORED))]
-    return evaluate(
+    return score_split(
         predict,
         batches,
         num_classes=CLASSES,
@@ -171,7 +171,7 @@ def test_loss_that_is_not_finite_is_none(bad: float) -> None:
     """Logits that broke down leave no number behind that JSON cannot hold; the matrix is still whole."""
     batch = split([(4, 4)], batch_size=1)[0]
 
-    result = evaluate(
+    result = score_split(
         lambda images: torch.full((len(images), CLASSES, 4, 4), bad),
         [batch],
         num_classes=CLASSES,
@@ -212,9 +212,9 @@ def predictor(
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
     compilation: Compilation | None = None,
-) -> Predictor:
+) -> Network:
     """Return a predictor that subtracts nothing and halves."""
-    return Predictor(
+    return Network(
         model,
         Normalise((0.0, 0.0, 0.0), (2.0, 2.0, 2.0)),
         device=CPU,
@@ -280,7 +280,7 @@ def test_predictor_computes_in_the_runs_precision(channels_last: bool) -> None:
 def test_details_of_each_image() -> None:
     """Each image is counted for itself at its own resolution; together they are the matrix of the split."""
     batches = split()
-    found = evaluate(
+    found = score_split(
         predict,
         batches,
         num_classes=CLASSES,
@@ -331,7 +331,7 @@ def test_nothing_waits_between_batches(sizes: list[tuple[int, int]], monkeypatch
             yield from split(sizes)
 
     terms = [(1.0, CrossEntropy(ignore_index=IGNORED)), (0.5, Dice(ignore_index=IGNORED))]
-    found = evaluate(
+    found = score_split(
         predict,
         watched(),
         num_classes=CLASSES,
@@ -367,9 +367,9 @@ def test_images_and_masks_are_copied_without_waiting(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Tensor, "to", to)
     whole = predictor(nn.Conv2d(3, CLASSES, 1))
-    for scorer in (whole, Predictor(**{**vars_of(whole), "windows": Windows((4, 4), 2)})):
+    for scorer in (whole, Network(**{**vars_of(whole), "windows": Windows((4, 4), 2)})):
         copies.clear()
-        evaluate(
+        score_split(
             scorer,
             split([(8, 8)] * 2),
             num_classes=CLASSES,
@@ -381,7 +381,7 @@ def test_images_and_masks_are_copied_without_waiting(monkeypatch: pytest.MonkeyP
         assert all(copies)
 
 
-def vars_of(given: Predictor) -> dict[str, Any]:
+def vars_of(given: Network) -> dict[str, Any]:
     """Return the arguments of a predictor."""
     names = ("model", "normalise", "device", "dtype", "cut", "windows")
     return {**{name: getattr(given, name) for name in names}, "channels_last": False}

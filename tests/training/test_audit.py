@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segzoo.data.loading.loaders import EvalBatch
 from segzoo.errors import TrainingError
 from segzoo.recipe import load_recipe
-from segzoo.scoring.evaluation import Predictor, Stopped
+from segzoo.scoring.evaluation import Network, Stopped
 from segzoo.training.audit import compare_passes
 from segzoo.training.finetune import Run, finetune
 
@@ -75,8 +75,8 @@ def test_a_run_that_freezes_nothing_has_no_audit(tmp_path: Path) -> None:
 
 def test_chance_in_evaluation_mode_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropout that does not look at the mode is told, with how far it moves the logits and where the weights are."""
-    logits = Predictor.logits
-    monkeypatch.setattr(Predictor, "logits", lambda self, images: nn.functional.dropout(logits(self, images), 0.5))
+    logits = Network.logits
+    monkeypatch.setattr(Network, "logits", lambda self, images: nn.functional.dropout(logits(self, images), 0.5))
 
     with pytest.raises(TrainingError, match=r"two evaluation passes over the same 2 images differ by up to \d"):
         train(tmp_path / "run", "transfer.strategy=frozen_encoder", "train.epochs=1")

@@ -22,7 +22,7 @@ from segzoo.errors import Interrupted, TrainingError
 from segzoo.recipe import Recipe
 from segzoo.runs.checkpoint import read_checkpoint
 from segzoo.runs.rundir import RunDirectory
-from segzoo.scoring.evaluation import Evaluation, Predictor, Stopped
+from segzoo.scoring.evaluation import Evaluation, Network, Stopped
 from segzoo.training import building, session
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
@@ -142,17 +142,17 @@ def test_out_of_memory_suggests_a_batch_size(
     told: str,
 ) -> None:
     """The message has the step with its samples and half of the batch size; the run failed, and goes on to the bit."""
-    forward: Any = Predictor.logits
+    forward: Any = Network.logits
     calls: list[None] = []
 
-    def exhausted(self: Predictor, images: Tensor) -> Tensor:
+    def exhausted(self: Network, images: Tensor) -> Tensor:
         calls.extend([None] * (self.model.training == (mode == "train")))
         if len(calls) == call:
             raise error
         return forward(self, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Predictor, "logits", exhausted)
+        patch.setattr(Network, "logits", exhausted)
         with pytest.raises(TrainingError, match=told) as caught:
             finetune(small(), out=tmp_path / "run", device="cpu")
 

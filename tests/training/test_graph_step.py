@@ -14,7 +14,7 @@ from segzoo.data.normalise import Normalise
 from segzoo.errors import TrainingError
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
 from segzoo.recipe.schema import Adam, AdamW, OptimizerSection, Sgd
-from segzoo.scoring.evaluation import Compilation, Predictor
+from segzoo.scoring.evaluation import Compilation, Network
 from segzoo.training.average import WeightAverage
 from segzoo.training.graph_step import WARM_UP, GraphStep
 from segzoo.training.optimizers import build_optimizer, learning_rates, set_learning_rate
@@ -62,7 +62,7 @@ def build(
     compilation = Compilation(train_sizes_vary=False, eval_sizes_vary=False) if compiled else None
     normalise = Normalise((0.5,) * 3, (0.2,) * 3).to(device)
     return TrainStep(
-        predictor=Predictor(model, normalise, device=device, dtype=dtype, channels_last=False, compilation=compilation),
+        predictor=Network(model, normalise, device=device, dtype=dtype, channels_last=False, compilation=compilation),
         loss=WeightedSum([(1.0, CrossEntropy(ignore_index=255)), (0.5, Dice(ignore_index=255))]),
         optimizer=build_optimizer(model, section, encoder_scale=0.1, layer_decay=None, fused=True),
         scaler=torch.amp.GradScaler("cuda", enabled=dtype is torch.float16),

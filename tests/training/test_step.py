@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segzoo.data.loading.loaders import Batch
 from segzoo.losses import CrossEntropy, Dice, Loss, WeightedSum
-from segzoo.scoring.evaluation import Compilation, Predictor
+from segzoo.scoring.evaluation import Compilation, Network
 from segzoo.training.average import WeightAverage
 from segzoo.training.step import TrainStep, replaced
 from segzoo.transfer import freeze
@@ -37,7 +37,7 @@ def train_step(
 ) -> TrainStep:
     """Return a step that uses plain gradient descent on the cross-entropy, perhaps with more losses."""
     return TrainStep(
-        predictor=Predictor(model, _Floats(), device=CPU, dtype=None, channels_last=False, compilation=compilation),
+        predictor=Network(model, _Floats(), device=CPU, dtype=None, channels_last=False, compilation=compilation),
         loss=WeightedSum([(1.0, CrossEntropy(ignore_index=IGNORED)), *((0.5, each) for each in more)]),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
         scaler=torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None),

@@ -45,7 +45,7 @@ class Keys(Protocol):
         """Return the number of batches."""
 
 
-class Request(NamedTuple):
+class BatchRequest(NamedTuple):
     """What a worker is asked for.
 
     Args:
@@ -57,7 +57,7 @@ class Request(NamedTuple):
     slot: int | None
 
 
-class Sent(NamedTuple):
+class SentBatch(NamedTuple):
     """What comes back; the bytes of a batch come in one piece, as each tensor takes a file descriptor.
 
     Args:
@@ -86,13 +86,13 @@ class BatchSet(Dataset[Any]):
         self._load = load
         self.slots: Slots | None = None
 
-    def __getitems__(self, request: Request) -> Sent | SegzooError:
+    def __getitems__(self, request: BatchRequest) -> SentBatch | SegzooError:
         memory = _Memory(None if self.slots is None or request.slot is None else self.slots.memory(request.slot))
         try:
             layout = self._load(request.keys, memory.allocate)
         except SegzooError as error:
             return error
-        return Sent(layout, memory.fresh, request.slot, memory.length)
+        return SentBatch(layout, memory.fresh, request.slot, memory.length)
 
 
 class _Memory:
@@ -168,7 +168,7 @@ class WorkerLoader(DataLoader[T], Generic[T]):
                     return
                 if isinstance(sent, SegzooError):
                     raise sent
-                yield self._receive(cast(Sent, sent))
+                yield self._receive(cast(SentBatch, sent))
         except (RuntimeError, OSError, EOFError) as error:
             if not workers:
                 raise
@@ -192,7 +192,7 @@ class WorkerLoader(DataLoader[T], Generic[T]):
             return Slots(count, self._batch_bytes)
         return None
 
-    def _receive(self, sent: Sent) -> T:
+    def _receive(self, sent: SentBatch) -> T:
         data, slots, pinned = sent.data, self._batches.slots, False
         if slots is not None and sent.slot is not None:
             if data is None:
@@ -210,10 +210,10 @@ class _Requests:
         self._keys = keys
         self._batches = batches
 
-    def __iter__(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[BatchRequest]:
         slots = self._batches.slots
         for keys in self._keys:
-            yield Request(keys, None if slots is None else slots.claim())
+            yield BatchRequest(keys, None if slots is None else slots.claim())
 
     def __len__(self) -> int:
         return len(self._keys)

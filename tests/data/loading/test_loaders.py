@@ -18,7 +18,7 @@ from segzoo.data.loading import loaders
 from segzoo.data.loading import workers as worker_module
 from segzoo.data.loading.loaders import Batch, EvalBatch, eval_loader, train_loader, try_first_batch
 from segzoo.data.loading.plan import Plan
-from segzoo.data.loading.workers import Request, WorkerLoader
+from segzoo.data.loading.workers import BatchRequest, WorkerLoader
 from segzoo.data.opening import open_source
 from segzoo.data.source import Pixels, Sample, Source
 from segzoo.data.transforms import TrainTransform, build_augmentation
@@ -231,7 +231,7 @@ def test_what_workers_need_can_be_pickled() -> None:
         source, "train", transform, Plan(10, 3, 0), seed=0, start=0, stop=1, workers=0, pin_memory=False
     )
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    sent, again = (data.__getitems__(Request([(0, 1), (0, 2)], None)) for data in (loader.dataset, copy))  # type: ignore[attr-defined]
+    sent, again = (data.__getitems__(BatchRequest([(0, 1), (0, 2)], None)) for data in (loader.dataset, copy))  # type: ignore[attr-defined]
     assert torch.equal(sent.data, again.data)
     assert sent.layout == again.layout
 

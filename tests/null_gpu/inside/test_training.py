@@ -14,7 +14,7 @@ from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
 from segzoo.recipe.schema import LossTerm
 from segzoo.runtime.distributed import ALONE
-from segzoo.scoring.evaluation import evaluate
+from segzoo.scoring.evaluation import score_split
 from segzoo.training.epoch import PREVIEWS
 from segzoo.training.finetune import finetune
 from segzoo.training.loop import Trainer
@@ -214,7 +214,7 @@ def test_validation_does_not_wait_for_a_batch(
         parts = training(small('data.counts={"train":4,"val":24}', *changes, size), "cuda").parts
 
         def validate(parts: Parts = parts) -> None:
-            evaluate(
+            score_split(
                 parts.scorer,
                 Supply(parts, ALONE).evaluation(),
                 num_classes=len(parts.source.classes),
