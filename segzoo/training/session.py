@@ -88,7 +88,7 @@ def train_run(
         trainer = Trainer(parts, run, stop, environment, world)
         if saved is not None:
             _announce(saved["environment"], environment)
-            trainer.restore(saved)
+            trainer.saving.restore(saved)
     if saved is not None:
         logger.info("resumed after step %d of %d", trainer.state.step, parts.total_steps)
     elif world.first:
@@ -111,7 +111,7 @@ def train_run(
         if reason is None:
             raise
         raise TrainingError(reason) from error
-    trainer.leave()  # by a signal that came when the last step was done
+    trainer.agreed.leave_if_asked()  # by a signal that came when the last step was done
 
 
 def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
@@ -119,13 +119,13 @@ def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
     source, recipe = trainer.parts.source, trainer.parts.recipe
     if not trainer.world.first:
         if trainer.state.best is not None:  # its share of what the first process scores and draws
-            trainer.load_best()
+            trainer.saving.load_best()
             trainer.score(keep=SAMPLES, detail=True)
         return
     draw_curves(run.figures / "curves.png", run.rows())
     if trainer.state.best is not None:
         draw_confusion(run.figures / "confusion.png", trainer.state.best["matrix"].numpy(), trainer.parts.names)
-        trainer.load_best()
+        trainer.saving.load_best()
         score = trainer.score(keep=SAMPLES, detail=True)
         if score.details is not None:
             found = describe_scores(score.details, trainer.parts.names)

@@ -39,8 +39,9 @@ from segzoo.cli import app, finetune
 from segzoo.runs.rundir import RunDirectory
 from segzoo.training import session
 from segzoo.training.loop import Trainer
+from segzoo.training.saving import Saving
 
-OWNERS = {"append_row": RunDirectory}
+OWNERS = {"append_row": RunDirectory, "save": Saving}
 PHASES: dict[str, tuple[Any, str]] = {
     "started": (finetune, "read_recipe"),
     "training": (Trainer, "train"),

@@ -26,6 +26,7 @@ from segzoo.scoring.evaluation import Evaluation, Network, Stopped
 from segzoo.training import building, session
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.loop import Trainer
+from segzoo.training.saving import Saving
 
 Small = Callable[..., Recipe]
 
@@ -192,12 +193,12 @@ def test_out_of_memory_on_resuming_keeps_the_checkpoint(
 ) -> None:
     """What is restored may be too large as well; the run failed, and goes on to the bit."""
 
-    def exhausted(self: Trainer, saved: object) -> None:
+    def exhausted(self: Saving, saved: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     finetune(small("train.epochs=1"), out=tmp_path / "run", device="cpu")
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "restore", exhausted)
+        patch.setattr(Saving, "restore", exhausted)
         with pytest.raises(TrainingError, match=r"^out of memory before the first step; try --set") as caught:
             finetune(small(), out=tmp_path / "run", device="cpu", resume=True)
     assert_resumable(small, run, tmp_path / "run", str(caught.value))

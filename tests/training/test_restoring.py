@@ -17,7 +17,7 @@ from segzoo.recipe import Recipe
 from segzoo.runs.checkpoint import BEST, read_checkpoint, save_checkpoint
 from segzoo.training import building, session
 from segzoo.training.finetune import Run, finetune
-from segzoo.training.loop import Trainer
+from segzoo.training.saving import Saving
 
 Small = Callable[..., Recipe]
 
@@ -46,13 +46,13 @@ def warm(small: Small, run: Run, tmp_path: Path) -> Recipe:
 def stop_after_an_epoch(recipe: Recipe, folder: Path) -> None:
     """Leave a run behind that was interrupted after its first checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
-        save = Trainer._save
+        save = Saving.save
 
-        def stop(self: Trainer, *, best: bool = False) -> None:
+        def stop(self: Saving, *, best: bool = False) -> None:
             save(self, best=best)
             raise KeyboardInterrupt
 
-        patch.setattr(Trainer, "_save", stop)
+        patch.setattr(Saving, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             finetune(recipe, out=folder, device="cpu")
 

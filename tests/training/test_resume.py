@@ -25,7 +25,7 @@ SMALL = (
     "train.threads=1",
 )
 
-CHAIN = ("_train_step:1", "_train_step:4", "append_row:1", "evaluate:1", "_train_step:3", "_save:1", "_train_step:2")
+CHAIN = ("_train_step:1", "_train_step:4", "append_row:1", "score:1", "_train_step:3", "save:1", "_train_step:2")
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from segzoo.runtime.distributed import ALONE
 from segzoo.scoring.evaluation import score_split
 from segzoo.training.epoch import PREVIEWS
 from segzoo.training.finetune import finetune
-from segzoo.training.loop import Trainer
 from segzoo.training.parts import Parts
+from segzoo.training.saving import Saving
 from segzoo.training.supply import Supply
 
 UNET = ("model.name=unet_resnet18", "optimizer.name=sgd")
@@ -73,13 +73,13 @@ def test_a_resumed_optimizer_is_as_fused_as_a_new_one(
     """The device decides on the optimizer's kernels, not the checkpoint: a step makes as many launches."""
     finetune(small(), out=tmp_path / "run", device=before)
     restored: list[Parts] = []
-    restore = Trainer.restore
+    restore = Saving.restore
 
-    def keep(trainer: Trainer, saved: dict[str, Any]) -> None:
-        restore(trainer, saved)
-        restored.append(trainer.parts)
+    def keep(saving: Saving, saved: dict[str, Any]) -> None:
+        restore(saving, saved)
+        restored.append(saving.parts)
 
-    monkeypatch.setattr(Trainer, "restore", keep)
+    monkeypatch.setattr(Saving, "restore", keep)
     finetune(small("train.epochs=2"), out=tmp_path / "run", device=after, resume=True)
     resumed, new = restored[0].optimizer, training(small(), after).parts.optimizer
     assert [group["fused"] for group in resumed.param_groups] == [group["fused"] for group in new.param_groups]
