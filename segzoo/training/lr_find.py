@@ -14,7 +14,7 @@ from segzoo.data.draws import derive_seed
 from segzoo.data.loading.loaders import train_loader
 from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
-from segzoo.runtime.device import choose_device, fix_cublas, set_threads
+from segzoo.runtime.device import choose_device, fix_cublas, on_device, set_threads
 from segzoo.runtime.launch import refuse_launcher
 from segzoo.training.building import build_parts
 from segzoo.training.freezing import Freezer
@@ -79,7 +79,12 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
     chosen = choose_device(device)
     fix_cublas(chosen, deterministic=recipe.train.deterministic)
     set_threads(recipe.train.threads)
-    parts, _ = build_parts(recipe, chosen)
+    with on_device(chosen):
+        return _range_test(recipe, chosen, start=start, end=end, steps=steps)
+
+
+def _range_test(recipe: Recipe, device: torch.device, *, start: float, end: float, steps: int) -> RangeTest:
+    parts, _ = build_parts(recipe, device)
     Freezer(parts.model, recipe.transfer, parts.cut).begin_epoch(1)
     step = TrainStep(
         predictor=parts.predictor,
@@ -88,7 +93,7 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
         scaler=parts.scaler,
         average=None,
         grad_clip=recipe.train.grad_clip,
-        device=chosen,
+        device=device,
     )
     loader = iter(
         train_loader(
@@ -100,7 +105,7 @@ def find_learning_rate(recipe: Recipe, *, device: str, start: float, end: float,
             start=0,
             stop=steps,
             workers=parts.workers,
-            pin_memory=chosen.type == "cuda",
+            pin_memory=device.type == "cuda",
         )
     )
     rates: list[float] = []
