@@ -23,7 +23,7 @@ from segzoo.runtime.device import choose_device, on_device
 from segzoo.runtime.distributed import ALONE
 from segzoo.scoring.evaluation import Scorable, score_split
 from segzoo.training.building import build_parts
-from segzoo.training.step import TrainStep
+from segzoo.training.steps.step import TrainStep
 from segzoo.training.supply import Supply
 
 MODELS = ("fast_scnn", "unet_resnet34", "segnet", "aspp_plus_mobilenet_v2", "segformer_resnet18")

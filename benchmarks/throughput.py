@@ -35,7 +35,7 @@ from segzoo.recipe import Recipe, load_recipe, resolve_recipe
 from segzoo.runtime.device import choose_device
 from segzoo.training.building import build_parts
 from segzoo.training.finetune import finetune
-from segzoo.training.step import TrainStep
+from segzoo.training.steps.step import TrainStep
 
 TARGETS = {"step": 0.95, "plain": 3.0}
 """What the loop of segzoo is to reach, as a ratio to each other side, for unet_resnet34 at 512x512 pixels, bf16."""

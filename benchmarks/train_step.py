@@ -26,8 +26,8 @@ from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
 from segzoo.runtime.device import choose_device
 from segzoo.training.building import build_parts
-from segzoo.training.graph_step import GraphStep
-from segzoo.training.step import Trainable, TrainStep
+from segzoo.training.steps.graph_step import GraphStep
+from segzoo.training.steps.step import Trainable, TrainStep
 
 SIDES = {"eager": (False, False), "compiled": (True, False), "graph": (False, True), "compiled+graph": (True, True)}
 """Whether each side compiles, and whether it records."""

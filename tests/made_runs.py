@@ -15,7 +15,7 @@ from segzoo.recipe import Recipe
 from segzoo.recipe.overrides import apply_overrides
 from segzoo.runs.lock import open_run
 from segzoo.runs.rundir import RunDirectory, RunRecord, now
-from segzoo.training.verify import UNTIMED
+from segzoo.training.trials.verify import UNTIMED
 
 RECIPE = {
     "recipe_version": 1,

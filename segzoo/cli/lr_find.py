@@ -30,7 +30,7 @@ def lr_find(
     if not out.parent.is_dir():
         raise UsageFault(f"--out {out}: there is no folder {out.parent}")
     resolved = read_recipe(recipe, set_)
-    from segzoo.training.lr_find import draw_range_test, find_learning_rate
+    from segzoo.training.trials.lr_find import draw_range_test, find_learning_rate
 
     test = find_learning_rate(resolved, device=device, start=start, end=end, steps=steps)
     draw_range_test(out, test.rates, test.losses, test.suggestion)

@@ -22,7 +22,7 @@ def verify_resume(
 ) -> None:
     """Prove on a recipe that a run which is killed and resumed ends with the same bits."""
     resolved = read_recipe(recipe, set_)
-    from segzoo.training.verify import verify_resume as verify
+    from segzoo.training.trials.verify import verify_resume as verify
 
     with tempfile.TemporaryDirectory(prefix="segzoo-verify-") as folder:
         differences = verify(resolved, Path(folder), device=device, steps=steps)

@@ -34,13 +34,13 @@ from segzoo.runs.rundir import RunRecord
 from segzoo.runtime.distributed import ALONE, World
 from segzoo.scoring.evaluation import Compilation, Network, Windows
 from segzoo.spec import ModelSpec
-from segzoo.training.average import WeightAverage
 from segzoo.training.contract import check_first_batch
 from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
-from segzoo.training.optimizers import build_optimizer
 from segzoo.training.parts import Parts
 from segzoo.training.preflight import check_batch_norm, warn_of_random_features
 from segzoo.training.shortage import shortage_told
+from segzoo.training.steps.average import WeightAverage
+from segzoo.training.steps.optimizers import build_optimizer
 from segzoo.weights import load_pretrained
 
 logger = logging.getLogger(__name__)

@@ -26,15 +26,15 @@ from segzoo.training.agreement import AgreedStop
 from segzoo.training.epoch import PREVIEWS, epoch_row, write_best, write_frame
 from segzoo.training.epoch_clock import EpochClock
 from segzoo.training.freezing import Freezer
-from segzoo.training.graph_step import GraphStep
 from segzoo.training.guard import Guard, name_step
-from segzoo.training.optimizers import learning_rates, set_learning_rate
 from segzoo.training.parts import Parts
 from segzoo.training.progress import Display, show_progress
 from segzoo.training.saving import Saving
-from segzoo.training.schedules import count_drops, learning_rate
 from segzoo.training.state import State
-from segzoo.training.step import Trainable, TrainStep
+from segzoo.training.steps.graph_step import GraphStep
+from segzoo.training.steps.optimizers import learning_rates, set_learning_rate
+from segzoo.training.steps.schedules import count_drops, learning_rate
+from segzoo.training.steps.step import Trainable, TrainStep
 from segzoo.training.stopping import has_stalled
 from segzoo.training.supply import Supply
 from segzoo.training.watch import CHECK_EVERY, Mark, weights_are_finite

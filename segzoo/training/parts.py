@@ -15,7 +15,7 @@ from segzoo.recipe import Recipe
 from segzoo.runs.records import BatchRecord
 from segzoo.scoring.evaluation import Network
 from segzoo.spec import ModelSpec
-from segzoo.training.average import WeightAverage
+from segzoo.training.steps.average import WeightAverage
 from segzoo.transfer import Cut
 
 

@@ -10,9 +10,9 @@ from segzoo.runs.rundir import RunDirectory
 from segzoo.runtime.distributed import World
 from segzoo.training.freezing import Freezer
 from segzoo.training.guard import Guard
-from segzoo.training.optimizers import restore_optimizer
 from segzoo.training.parts import Parts
 from segzoo.training.state import State
+from segzoo.training.steps.optimizers import restore_optimizer
 
 
 class Saving:

@@ -13,7 +13,7 @@ from segzoo.runtime.distributed import World
 from segzoo.scoring.evaluation import Scorable
 from segzoo.training.feature_cache import FeatureCache
 from segzoo.training.parts import Parts, eval_batch_size, eval_image_size
-from segzoo.training.step import Trainable
+from segzoo.training.steps.step import Trainable
 
 logger = logging.getLogger(__name__)
 

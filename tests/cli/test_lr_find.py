@@ -10,8 +10,8 @@ import pytest
 import torch
 from typer.testing import Result
 
-from segzoo.training import lr_find
-from segzoo.training.lr_find import RangeTest
+from segzoo.training.trials import lr_find
+from segzoo.training.trials.lr_find import RangeTest
 
 Invoke = Callable[..., Result]
 SMALL = (

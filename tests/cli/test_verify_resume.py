@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from segzoo.training import verify
-from segzoo.training.verify import Difference
+from segzoo.training.trials import verify
+from segzoo.training.trials.verify import Difference
 
 Invoke = Callable[..., Result]
 SMALL = (

@@ -25,7 +25,7 @@ from segzoo.runtime import distributed
 from segzoo.runtime.distributed import ALONE, PATIENCE, ProcessLost, World, join_group
 from segzoo.runtime.launch import Launch
 from segzoo.training.finetune import finetune
-from segzoo.training.verify import UNTIMED
+from segzoo.training.trials.verify import UNTIMED
 
 SCRIPT = Path(__file__).with_name("launched_run.py")
 

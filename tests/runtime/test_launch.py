@@ -13,8 +13,8 @@ import pytest
 from segzoo.errors import UsageFault
 from segzoo.recipe import load_recipe
 from segzoo.runtime.launch import VARIABLES, Launch, follows, read_launch, refuse_launcher
-from segzoo.training.lr_find import find_learning_rate
-from segzoo.training.verify import verify_resume
+from segzoo.training.trials.lr_find import find_learning_rate
+from segzoo.training.trials.verify import verify_resume
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, *values: str | None) -> None:

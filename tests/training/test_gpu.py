@@ -19,7 +19,7 @@ from segzoo.runtime.launch import Launch
 from segzoo.training.building import build_parts, synchronise
 from segzoo.training.finetune import Run, finetune
 from segzoo.training.parts import Parts
-from segzoo.training.step import TrainStep
+from segzoo.training.steps.step import TrainStep
 
 pytestmark = [
     pytest.mark.gpu,

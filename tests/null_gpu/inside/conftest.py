@@ -144,7 +144,7 @@ class Training:
 
     def __init__(self, parts: Parts) -> None:
         from segzoo.data.loading.loaders import Batch
-        from segzoo.training.step import TrainStep
+        from segzoo.training.steps.step import TrainStep
 
         size = parts.recipe.data.image_size or (64, 64)
         images = torch.zeros(2, parts.recipe.model.in_channels, *size, dtype=torch.uint8)

@@ -18,7 +18,7 @@ from segzoo.inference import predictor as predictors
 from segzoo.inference.evaluation import evaluate
 from segzoo.inference.method import Method
 from segzoo.recipe import Recipe
-from segzoo.training.lr_find import find_learning_rate
+from segzoo.training.trials.lr_find import find_learning_rate
 
 HEIGHT, WIDTH = 150, 170
 PICTURE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -116,6 +116,6 @@ def test_out_of_memory_names_the_way_out(run_folder: Path, tmp_path: Path, null_
 @pytest.mark.slow
 def test_resuming_is_verified(small: Callable[..., Recipe], tmp_path: Path) -> None:
     """A run that is killed and resumed on CUDA ends with the same bits."""
-    from segzoo.training.verify import verify_resume
+    from segzoo.training.trials.verify import verify_resume
 
     assert verify_resume(small("train.epochs=2"), tmp_path, device="cuda", steps=6) == []

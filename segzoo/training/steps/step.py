@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segzoo.losses import WeightedSum
 from segzoo.runtime.distributed import ALONE, World, unsynced
 from segzoo.scoring.evaluation import Network
-from segzoo.training.average import WeightAverage
+from segzoo.training.steps.average import WeightAverage
 from segzoo.transfer import Features
 
 

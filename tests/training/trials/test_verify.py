@@ -13,8 +13,8 @@ import torch
 from segzoo.errors import SegzooError, UsageFault
 from segzoo.recipe import Recipe, load_recipe, recipe_json
 from segzoo.runs.checkpoint import read_checkpoint, save_checkpoint
-from segzoo.training import verify
-from segzoo.training.verify import verify_resume
+from segzoo.training.trials import verify
+from segzoo.training.trials.verify import verify_resume
 
 
 def write(folder: Path, *, weight: float = 1.0, step: int = 3, loss: float = 0.5, seconds: float = 1.0) -> None:

@@ -11,9 +11,9 @@ import torch
 from segzoo.errors import TrainingError
 from segzoo.plugins import default_registry
 from segzoo.recipe import load_recipe, resolve_recipe
-from segzoo.training import lr_find
-from segzoo.training.lr_find import RangeTest, draw_range_test, find_learning_rate
-from segzoo.training.step import TrainStep
+from segzoo.training.steps.step import TrainStep
+from segzoo.training.trials import lr_find
+from segzoo.training.trials.lr_find import RangeTest, draw_range_test, find_learning_rate
 
 
 def test_suggestion_is_the_steepest_fall() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segzoo.recipe import schema
-from segzoo.training.schedules import count_drops, learning_rate
+from segzoo.training.steps.schedules import count_drops, learning_rate
 
 BASE = 0.01
 PER_EPOCH = 10

@@ -15,10 +15,10 @@ from segzoo.errors import TrainingError
 from segzoo.losses import CrossEntropy, Dice, WeightedSum
 from segzoo.recipe.schema import Adam, AdamW, OptimizerSection, Sgd
 from segzoo.scoring.evaluation import Compilation, Network
-from segzoo.training.average import WeightAverage
-from segzoo.training.graph_step import WARM_UP, GraphStep
-from segzoo.training.optimizers import build_optimizer, learning_rates, set_learning_rate
-from segzoo.training.step import Trainable, TrainStep
+from segzoo.training.steps.average import WeightAverage
+from segzoo.training.steps.graph_step import WARM_UP, GraphStep
+from segzoo.training.steps.optimizers import build_optimizer, learning_rates, set_learning_rate
+from segzoo.training.steps.step import Trainable, TrainStep
 from segzoo.training.watch import weights_are_finite
 
 HAS_GPU = torch.cuda.is_available()

@@ -18,9 +18,9 @@ from segzoo.runtime.device import choose_device, fix_cublas, on_device, set_thre
 from segzoo.runtime.launch import refuse_launcher
 from segzoo.training.building import build_parts
 from segzoo.training.freezing import Freezer
-from segzoo.training.optimizers import set_learning_rate
 from segzoo.training.shortage import shortage_told
-from segzoo.training.step import TrainStep
+from segzoo.training.steps.optimizers import set_learning_rate
+from segzoo.training.steps.step import TrainStep
 
 SMOOTHING = 0.9
 """Share of the running loss that each step keeps."""

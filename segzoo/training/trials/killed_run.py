@@ -1,4 +1,4 @@
-"""``python -m segzoo.training.killed_run RECIPE OUT DEVICE STEPS``: train, and die after some steps.
+"""``python -m segzoo.training.trials.killed_run RECIPE OUT DEVICE STEPS``: train, and die after some steps.
 
 ``segzoo verify-resume`` starts it: the process ends as one does whose machine fails, in the middle of a run.
 """

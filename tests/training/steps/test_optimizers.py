@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from segzoo.recipe import schema
-from segzoo.training.optimizers import KERNELS, build_optimizer, learning_rates, restore_optimizer, set_learning_rate
+from segzoo.training.steps.optimizers import (
+    KERNELS,
+    build_optimizer,
+    learning_rates,
+    restore_optimizer,
+    set_learning_rate,
+)
 
 SECTIONS = (
     schema.Sgd(lr=0.02, momentum=0.8, weight_decay=0.003),

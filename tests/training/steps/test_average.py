@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from segzoo.training.average import WeightAverage
+from segzoo.training.steps.average import WeightAverage
 from segzoo.transfer import freeze
 
 

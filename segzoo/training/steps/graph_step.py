@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segzoo.errors import TrainingError
 from segzoo.runtime.device import lacks_memory
-from segzoo.training.step import Trainable, TrainStep, replaced
+from segzoo.training.steps.step import Trainable, TrainStep, replaced
 
 WARM_UP = 3
 """Steps before the recording: in them kernels are chosen, and the optimizer allocates what it keeps."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from segzoo.data.loading.loaders import Batch
 from segzoo.losses import CrossEntropy, Dice, Loss, WeightedSum
 from segzoo.scoring.evaluation import Compilation, Network
-from segzoo.training.average import WeightAverage
-from segzoo.training.step import TrainStep, replaced
+from segzoo.training.steps.average import WeightAverage
+from segzoo.training.steps.step import TrainStep, replaced
 from segzoo.transfer import freeze
 
 CPU = torch.device("cpu")

@@ -58,7 +58,7 @@ def _train(recipe: Path, out: Path, device: str, *, kill: int | None = None, res
         options = ["--out", str(out), "--device", device, *(["--resume"] if resume else [])]
         words = ["segzoo", "finetune", str(recipe), *options]
     else:
-        words = ["segzoo.training.killed_run", str(recipe), str(out), device, str(kill)]
+        words = ["segzoo.training.trials.killed_run", str(recipe), str(out), device, str(kill)]
     done = subprocess.run([sys.executable, "-m", *words], stdout=subprocess.DEVNULL, check=False)
     expected = 0 if kill is None else -signal.SIGKILL
     if done.returncode != expected:
