@@ -86,10 +86,10 @@ def check_model(name: str, device: torch.device) -> None:
         device=device,
     )
     loader = train_loader(
-        parts.source,
+        parts.data.source,
         "train",
-        parts.transform,
-        parts.plan,
+        parts.data.transform,
+        parts.data.plan,
         seed=0,
         start=0,
         stop=WARM_UP + STEPS,
@@ -105,8 +105,8 @@ def check_model(name: str, device: torch.device) -> None:
     score_split(
         parts.scorer,
         _guarded(Supply(parts, ALONE).evaluation(), device),
-        num_classes=len(parts.source.classes),
-        ignore_index=parts.source.ignore_index,
+        num_classes=len(parts.data.source.classes),
+        ignore_index=parts.data.source.ignore_index,
         loss=parts.loss,
         device=device,
         keep=4,

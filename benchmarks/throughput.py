@@ -75,7 +75,15 @@ def step_rate(recipe: Recipe, device: torch.device, steps: int) -> float:
         device=device,
     )
     batches = train_loader(
-        parts.source, "train", parts.transform, parts.plan, seed=0, start=0, stop=4, workers=0, pin_memory=False
+        parts.data.source,
+        "train",
+        parts.data.transform,
+        parts.data.plan,
+        seed=0,
+        start=0,
+        stop=4,
+        workers=0,
+        pin_memory=False,
     )
     held = [Batch(batch.images.to(device), batch.masks.to(device), batch.names) for batch in batches]
     endless = itertools.cycle(held)
@@ -100,7 +108,7 @@ def plain_rate(recipe: Recipe, device: torch.device, arguments: argparse.Namespa
     """Return images a second of the plain loop."""
     parts, _ = build_parts(recipe, torch.device("cpu"))
     loader = DataLoader(
-        PlainDataset(parts.source.splits["train"], arguments.size),
+        PlainDataset(parts.data.source.splits["train"], arguments.size),
         batch_size=arguments.batch,
         shuffle=True,
         drop_last=True,
@@ -109,7 +117,7 @@ def plain_rate(recipe: Recipe, device: torch.device, arguments: argparse.Namespa
         pin_memory=device.type == "cuda",
         worker_init_fn=use_one_core,
     )
-    model = create_model(arguments.model, num_classes=len(parts.source.classes)).to(device).train()
+    model = create_model(arguments.model, num_classes=len(parts.data.source.classes)).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     warm = max(len(loader), 3)
     started = time.perf_counter()

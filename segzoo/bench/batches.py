@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
+from segzoo.runtime.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
-
-_CUDA_WORDS = (
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
-_CPU_WORDS = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "std::bad_alloc",
-    "MPS backend out of memory",
-)
 
 
 class NoRoomError(Exception):
@@ -59,18 +46,6 @@ def decay(batch: int) -> list[int]:
     powers = [1 << exponent for exponent in range(batch.bit_length() + 1)]
     sizes = {batch, *powers, *(power * 3 // 4 for power in powers)}
     return sorted((size for size in sizes if 0 < size <= batch), reverse=True)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an exception, or one that led to it, tells of too little memory, on whatever device."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, (torch.OutOfMemoryError, MemoryError)):
-            return True
-        if isinstance(seen, RuntimeError) and any(words in str(seen) for words in (*_CUDA_WORDS, *_CPU_WORDS)):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
 
 
 def first_line(error: BaseException) -> str:

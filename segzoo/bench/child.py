@@ -17,7 +17,7 @@ from pydantic import JsonValue, ValidationError
 
 from segzoo.analysis.count import count
 from segzoo.analysis.subject import Subject, open_subject
-from segzoo.bench.batches import first_line, is_out_of_memory
+from segzoo.bench.batches import first_line
 from segzoo.bench.clock import Clock, clock_for
 from segzoo.bench.energy import idle_watts, open_meter
 from segzoo.bench.environment import describe_environment, environment_key
@@ -29,6 +29,7 @@ from segzoo.errors import SegzooError, UsageFault
 from segzoo.messages import explain
 from segzoo.plugins import stdout_to_stderr
 from segzoo.runtime.device import choose_device
+from segzoo.runtime.out_of_memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,13 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from segzoo.bench.batches import first_line, is_out_of_memory
+from segzoo.bench.batches import first_line
 from segzoo.bench.clock import Clock
 from segzoo.bench.memory import Peak, read_peak, release, reset_peak
 from segzoo.inference.fast import choose_way, prepared, rebuilt
 from segzoo.inference.graphs import Recording, Score
 from segzoo.inference.ways import PLAIN, Trial, Way
+from segzoo.runtime.out_of_memory import is_out_of_memory
 
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Environment variables that name the folders in which compiled code is kept."""

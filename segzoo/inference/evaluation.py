@@ -31,13 +31,16 @@ from segzoo.losses import WeightedSum
 from segzoo.recipe import Recipe, load_recipe
 from segzoo.recipe.schema import CrossEntropy, TransferSection
 from segzoo.runs.rundir import RunDirectory, RunRecord
-from segzoo.runtime.device import fix_cublas, name_memory, on_device, set_threads
+from segzoo.runtime.device import fix_cublas, on_device, set_threads
+from segzoo.runtime.out_of_memory import explaining_memory, lower
 from segzoo.scoring.evaluation import Network, resize_logits, score_split
 from segzoo.training.building import build_predictor, configure, loss_of
 from segzoo.training.parts import eval_batch_size, eval_image_size
 from segzoo.transfer import Features
 
 logger = logging.getLogger(__name__)
+
+SMALLER = "choose a smaller eval.batch_size in the recipe of --data, or --device cpu"
 
 Watch = Callable[[int], Callable[[int], None]]
 """Is told how many images there are, and returns what is told of each further number."""
@@ -93,7 +96,7 @@ def evaluate(
         prepare_folder(Path(out))
     opened, loss = _scanned(recipe, opened, with_loss=data is None)
     score = _score(recipe, loaded, chosen, augmentations)
-    with on_device(chosen), name_memory("choose a smaller eval.batch_size in the recipe of --data, or --device cpu"):
+    with on_device(chosen), explaining_memory(lambda: lower(SMALLER)):
         found = score_split(
             score,
             _watched(_batches(recipe, opened, record, chosen), watch(len(opened.splits[recipe.eval.split]))),

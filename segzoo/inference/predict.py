@@ -31,7 +31,7 @@ from segzoo.inference.outputs import (
     write_probabilities,
 )
 from segzoo.inference.predictor import Predictor
-from segzoo.runtime.device import name_memory
+from segzoo.runtime.out_of_memory import explaining_memory, lower
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class _Work:
         if any("probabilities" in self._targets[path].extras for path in held):
             return {}
         try:
-            with name_memory(SMALLER):
+            with explaining_memory(lambda: lower(SMALLER)):
                 return dict(zip(held, self._predictor.predict(list(held.values()), self._method), strict=True))
         except Interrupted:
             raise
@@ -223,7 +223,7 @@ class _Work:
     def _reporting(self, path: Path) -> Iterator[None]:
         """Keep what is wrong with an image from stopping the others."""
         try:
-            with name_memory(SMALLER):
+            with explaining_memory(lambda: lower(SMALLER)):
                 yield
         except Interrupted:
             raise

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from segzoo.errors import DeviceError, SegzooError
+from segzoo.errors import DeviceError
 from segzoo.runtime.launch import Launch
 
 logger = logging.getLogger(__name__)
@@ -117,30 +116,6 @@ def fix_cublas(device: torch.device, *, deterministic: bool) -> str | None:
             " or ".join(DETERMINISTIC_WORKSPACES),
         )
     return os.environ.setdefault(CUBLAS_WORKSPACE, DETERMINISTIC_WORKSPACES[0])
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Say whether an error is that of a device, or of the system, that has no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # What torch says where it has no class of its own for it.
-    signs = ("can't allocate memory", "out of memory")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-
-
-@contextmanager
-def name_memory(way_out: str) -> Iterator[None]:
-    """Let memory that runs out inside the block be told in one message.
-
-    Raises:
-        SegzooError: If it does; the message ends in ``way_out``.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-        raise SegzooError(f"out of memory; {way_out}") from error
 
 
 def set_threads(wanted: int | None, *, processes: int = 1) -> int:

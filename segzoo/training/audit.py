@@ -31,7 +31,7 @@ def audit_run(trainer: Trainer) -> AuditRecord | None:
         return None
     parts, recipe = trainer.parts, trainer.parts.recipe
     batches = eval_loader(
-        parts.source,
+        parts.data.source,
         recipe.eval.split,
         image_size=eval_image_size(recipe),
         batch_size=eval_batch_size(recipe),

@@ -12,33 +12,29 @@ from torch import nn
 
 from segzoo.build import build_from_spec
 from segzoo.data.draws import derive_seed
-from segzoo.data.formats.files import after_scan
-from segzoo.data.loading.loaders import try_first_batch
-from segzoo.data.loading.plan import Plan
+from segzoo.data.loading.loaders import Batch, try_first_batch
 from segzoo.data.loading.processes import choose_workers
 from segzoo.data.normalise import Normalise, channel_statistics
-from segzoo.data.opening import open_source
-from segzoo.data.scan import ScanReport, scan
+from segzoo.data.scan import ScanReport
 from segzoo.data.source import Source
-from segzoo.data.transforms import build_augmentation
-from segzoo.errors import DataError, RecipeError
+from segzoo.errors import RecipeError
 from segzoo.losses import WeightedSum, build_loss, enet_weights, median_frequency_weights
 from segzoo.params import validate_params
 from segzoo.plugins import get_spec
 from segzoo.pretrained import Identity
 from segzoo.recipe import Recipe
-from segzoo.recipe.consistency import check_class_weights, has_one_size
-from segzoo.recipe.data import FolderData
+from segzoo.recipe.consistency import has_one_size
 from segzoo.recipe.schema import CrossEntropy
 from segzoo.runs.rundir import RunRecord
 from segzoo.runtime.distributed import ALONE, World
+from segzoo.runtime.out_of_memory import explaining_memory
 from segzoo.scoring.evaluation import Compilation, Network, Windows
 from segzoo.spec import ModelSpec
 from segzoo.training.contract import check_first_batch
 from segzoo.training.features import build_cut, check_cut, renew, warn_of_random_parts
-from segzoo.training.parts import Parts
+from segzoo.training.parts import Parts, PreparedModel, shortage
 from segzoo.training.preflight import check_batch_norm, warn_of_random_features
-from segzoo.training.shortage import shortage_told
+from segzoo.training.prepared_data import PreparedData, prepare_data, warn_of_odd_settings
 from segzoo.training.steps.average import WeightAverage
 from segzoo.training.steps.optimizers import build_optimizer
 from segzoo.weights import load_pretrained
@@ -59,80 +55,75 @@ def build_parts(
         resumed: The record of a run whose checkpoint will replace the weights, so that none are loaded.
         world: The processes of the run.
     """
-    spec = get_spec(recipe.model.name)
-    params = validate_params(spec, recipe.model.params)
-    spec = spec.refined(params)
     check_sync_batchnorm(recipe, device, world)
     check_cuda_graph(recipe, device, world)
-    with world.in_turn():
-        source = open_source(recipe.data, seed=recipe.train.seed, in_channels=recipe.model.in_channels)
-    transform = build_augmentation(recipe.augment, ignore_index=source.ignore_index, image_size=recipe.data.image_size)
-    check_class_weights(recipe, len(source.classes))
-    splits = list(dict.fromkeys(("train", recipe.eval.split)))
-    with world.in_turn():
-        report = scan(source, splits, num_classes=len(source.classes))
-    source = after_scan(source)
-    _check_classes_occur(recipe, source, report)
-    train = recipe.train
-    plan = Plan(
-        len(source.splits["train"]),
-        train.batch_size,
-        train.seed,
-        train.accumulate,
-        views=_views(recipe),
-        process=world.rank,
-        processes=world.size,
-    )
-    _check_share(plan)
-    _warn_of_odd_settings(recipe, plan, device)
-    with shortage_told(lambda: "before the first step", recipe, plan):
-        batch = try_first_batch(source, "train", transform, plan, seed=train.seed)
-        with world.in_turn():
-            model, pretrained = _build_model(recipe, spec, params, source, resumed)
-        if min(map(len, plan.shares(0))) == 1 and not (train.sync_batchnorm and world.size > 1):
-            size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
-            check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
-        if train.sync_batchnorm and world.size > 1:
-            model = synchronise(model)
-        warn_of_random_features(recipe)
-        normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
-        names = [entry.name for entry in source.classes]
-        first_batch = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=source.ignore_index)
-        configure(recipe, device)
-        layout = torch.channels_last if train.channels_last else torch.contiguous_format
-        model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
-        average = WeightAverage(model, train.ema_decay) if train.ema_decay is not None else None
-        normalise = normalise.to(device)
-        predictor = build_predictor(model, normalise, recipe, device)
+    data = prepare_data(recipe, world)
+    warn_of_odd_settings(recipe, data.plan, device)
+    with explaining_memory(lambda: shortage("before the first step", recipe, data.plan)):
+        batch = try_first_batch(data.source, "train", data.transform, data.plan, seed=recipe.train.seed)
+        built = prepare_model(recipe, data, batch, device, resumed=resumed, world=world)
+        average = WeightAverage(built.model, recipe.train.ema_decay) if recipe.train.ema_decay is not None else None
+        predictor = build_predictor(built.model, built.normalise, recipe, device)
         if predictor.cut is not None:
             check_cut(predictor.cut, predictor.prepare(batch.images[:1]))
         parts = Parts(
             recipe=recipe,
-            spec=spec,
-            source=source,
-            fingerprint=report.fingerprint,
-            first_batch=first_batch,
-            model=model,
-            pretrained=pretrained,
-            loss=loss_of(recipe, source, report).to(device),
+            device=device,
+            data=data,
+            built=built,
+            loss=loss_of(recipe, data.source, data.report).to(device),
             optimizer=build_optimizer(
-                model,
+                built.model,
                 recipe.optimizer,
                 encoder_scale=recipe.transfer.encoder_lr_scale,
                 layer_decay=recipe.transfer.layer_decay,
                 fused=device.type == "cuda",
             ),
-            scaler=torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
+            scaler=torch.amp.GradScaler(device.type, enabled=recipe.train.precision == "fp16"),
             average=average,
-            cut=predictor.cut,
             predictor=predictor,
-            scorer=predictor if average is None else build_predictor(average.model, normalise, recipe, device),
-            transform=transform,
-            plan=plan,
+            scorer=predictor if average is None else build_predictor(average.model, built.normalise, recipe, device),
             workers=choose_workers(recipe.train.workers, gpu=device.type != "cpu", processes=world.local_size),
-            device=device,
         )
-    return parts, report
+    return parts, data.report
+
+
+def prepare_model(
+    recipe: Recipe, data: PreparedData, batch: Batch, device: torch.device, *, resumed: RunRecord | None, world: World
+) -> PreparedModel:
+    """Build the model, load its weights, check it against the first batch, and move it to its device.
+
+    Args:
+        recipe: The resolved recipe.
+        data: The data that it will train on.
+        batch: The first training batch.
+        device: Where it is trained.
+        resumed: The record of a run whose checkpoint will replace the weights, so that none are loaded.
+        world: The processes of the run.
+
+    Raises:
+        UsageFault: If a layer cannot train on the images that a process has of a batch.
+        DataError: If the batch holds labels outside the classes.
+    """
+    spec = get_spec(recipe.model.name)
+    params = validate_params(spec, recipe.model.params)
+    spec = spec.refined(params)
+    synchronised = recipe.train.sync_batchnorm and world.size > 1
+    with world.in_turn():
+        model, pretrained = _build_model(recipe, spec, params, data.source, resumed)
+    if min(map(len, data.plan.shares(0))) == 1 and not synchronised:
+        size = recipe.data.image_size or (spec.input.min_size, spec.input.min_size)
+        check_batch_norm(model, in_channels=recipe.model.in_channels, size=size, processes=world.size)
+    if synchronised:
+        model = synchronise(model)
+    warn_of_random_features(recipe)
+    normalise = Normalise(*channel_statistics(spec.input, recipe.model.in_channels))
+    names = [entry.name for entry in data.source.classes]
+    first = check_first_batch(batch, normalise, spec.input, names=names, ignore_index=data.source.ignore_index)
+    configure(recipe, device)
+    layout = torch.channels_last if recipe.train.channels_last else torch.contiguous_format
+    model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    return PreparedModel(spec, model, normalise.to(device), pretrained, first)
 
 
 def _build_model(
@@ -156,11 +147,6 @@ def _build_model(
         renew(model, cut, before)
         warn_of_random_parts(cut, loaded.reinitialised)
     return model, loaded.source
-
-
-def _views(recipe: Recipe) -> int | None:
-    """Return how many augmentations of a sample there are: without any, all epochs see the same one."""
-    return recipe.transfer.views or (1 if recipe.transfer.cache != "none" else None)
 
 
 def synchronise(model: nn.Module) -> nn.Module:
@@ -206,21 +192,6 @@ def configure(recipe: Recipe, device: torch.device) -> None:
     if device.type == "cuda":
         # With sizes that do not change, trying the kernels out once pays; the choice may differ from run to run.
         torch.backends.cudnn.benchmark = not recipe.train.deterministic and recipe.data.image_size is not None
-
-
-def _check_classes_occur(recipe: Recipe, source: Source, report: ScanReport) -> None:
-    """Warn of classes that no training mask holds, and refuse data with a single class: it teaches nothing."""
-    pixels, ignored = report.class_pixels["train"], report.ignored_pixels["train"]
-    absent = [entry.name for entry, count in zip(source.classes, pixels, strict=True) if not count]
-    if not absent:
-        return
-    hint = f"; {ignored:,} pixels hold the ignored label {source.ignore_index}" if ignored else ""
-    told = f"no training mask holds {', '.join(map(repr, absent))}{hint}"
-    if len(absent) < len(source.classes) - 1:
-        logger.warning("%s", told)
-        return
-    binary = isinstance(recipe.data, FolderData) and recipe.data.mask_mode != "binary" and len(source.classes) == 2
-    raise DataError(told + (". For masks of 0 and 255 set data.mask_mode to 'binary'" if binary else ""))
 
 
 def loss_of(recipe: Recipe, source: Source, report: ScanReport) -> WeightedSum:
@@ -270,39 +241,4 @@ def check_cuda_graph(recipe: Recipe, device: torch.device, world: World) -> None
         raise RecipeError(
             f"train.cuda_graph true records the step of one process, but {world.size} processes train; set it to "
             "false, or train in one process"
-        )
-
-
-def _warn_of_odd_settings(recipe: Recipe, plan: Plan, device: torch.device) -> None:
-    train = recipe.train
-    if plan.num_samples < train.batch_size * train.accumulate:
-        logger.warning(
-            "the %d training images are fewer than a step of train.batch_size %d times train.accumulate %d: an epoch "
-            "is one step of all of them",
-            plan.num_samples,
-            train.batch_size,
-            train.accumulate,
-        )
-    epochs = train.epochs
-    if train.max_steps is not None:
-        epochs = min(epochs, -(-train.max_steps // plan.steps_per_epoch))
-    unfreeze = recipe.transfer.unfreeze_encoder_at
-    if unfreeze is not None and unfreeze > epochs:
-        logger.warning(
-            "transfer.unfreeze_encoder_at %d comes after the last epoch, %d: the encoder stays frozen", unfreeze, epochs
-        )
-    if device.type == "cpu" and train.precision != "fp32":
-        logger.warning(
-            "train.precision %r is slow on most CPUs, which have no arithmetic for it; --set train.precision=fp32",
-            train.precision,
-        )
-
-
-def _check_share(plan: Plan) -> None:
-    """Refuse a batch, such as the only one of a small split, in which a process would have no sample."""
-    smallest = min(map(len, plan.batches(0)))
-    if smallest < plan.processes:
-        raise RecipeError(
-            f"the {plan.num_samples} training samples make a batch of {smallest}, of which {plan.processes} processes "
-            "cannot all have a share; start fewer processes, or change train.batch_size"
         )

@@ -99,14 +99,18 @@ def write_best(
         folder,
         parts.scored,
         recipe=parts.recipe,
-        spec=parts.spec,
-        classes=parts.source.classes,
+        spec=parts.built.spec,
+        classes=parts.data.source.classes,
         metrics={
             **{key: row[key] for key in kept},
             "absent_classes": [name for name, value in row["per_class_iou"].items() if value is None],
             "passport": passport_of(parts, score.images).model_dump(mode="json"),
         },
-        provenance={"data_fingerprint": parts.fingerprint, "pretrained": parts.pretrained, **environment},
+        provenance={
+            "data_fingerprint": parts.data.report.fingerprint,
+            "pretrained": parts.built.pretrained,
+            **environment,
+        },
     )
 
 
@@ -115,7 +119,7 @@ def passport_of(parts: Parts, images: int) -> Passport:
     return Passport(
         split=parts.recipe.eval.split,
         images=images,
-        ignore_index=parts.source.ignore_index,
+        ignore_index=parts.data.source.ignore_index,
         image_size=eval_image_size(parts.recipe),
         window=parts.recipe.eval.window,
     )

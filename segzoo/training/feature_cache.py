@@ -132,15 +132,15 @@ class FeatureCache:
     """
 
     def __init__(self, parts: Parts, folder: Path | None, should_stop: Callable[[], bool]) -> None:
-        recipe, source = parts.recipe, parts.source
-        self._plan = parts.plan
+        recipe, source = parts.recipe, parts.data.source
+        self._plan = parts.data.plan
         self._samples = len(source.splits["train"])
         self.eval_batch_size = recipe.eval.batch_size or recipe.train.batch_size
-        order = InOrder(self._samples, recipe.train.batch_size, parts.plan.views or 1)
+        order = InOrder(self._samples, recipe.train.batch_size, parts.data.plan.views or 1)
         train = train_loader(
             source,
             "train",
-            parts.transform,
+            parts.data.transform,
             order,
             seed=recipe.train.seed,
             start=0,

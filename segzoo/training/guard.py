@@ -69,8 +69,8 @@ class Guard:
 
 def name_step(parts: Parts, step: int) -> str:
     """Return a step, from 0, with its epoch and its samples, for messages."""
-    samples = parts.source.splits["train"]
-    keys = parts.plan.keys(step)
+    samples = parts.data.source.splits["train"]
+    keys = parts.data.plan.keys(step)
     names = ", ".join(samples[index].name for _, index in keys[:NAMED])
     names += f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return f"at step {step + 1} (epoch {step // parts.plan.steps_per_epoch + 1}; samples {names})"
+    return f"at step {step + 1} (epoch {step // parts.data.plan.steps_per_epoch + 1}; samples {names})"

@@ -83,7 +83,7 @@ class Trainer:
             TrainingError: If the loss is not finite.
         """
         parts, state = self.parts, self.state
-        epochs = math.ceil(parts.total_steps / parts.plan.steps_per_epoch)
+        epochs = math.ceil(parts.total_steps / parts.data.plan.steps_per_epoch)
         self._begin_epoch()
         self._keep_features()
         loader = self._supply.training(state.step)
@@ -93,10 +93,10 @@ class Trainer:
             ) as display,
             self._events() as events,
         ):
-            if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.plan.steps_per_epoch):
+            if self._epoch_is_over() and state.epochs_done < math.ceil(state.step / parts.data.plan.steps_per_epoch):
                 self._finish_epoch(display, events)
             self._clock.start()
-            for batches in self._clock.groups(loader, parts.plan.batches_per_step):
+            for batches in self._clock.groups(loader, parts.data.plan.batches_per_step):
                 if self._has_stalled():
                     break
                 self._train_step(batches)
@@ -120,7 +120,7 @@ class Trainer:
 
     def _train_step(self, batches: list[Trainable]) -> None:
         parts, state = self.parts, self.state
-        if state.step % parts.plan.steps_per_epoch == 0:
+        if state.step % parts.data.plan.steps_per_epoch == 0:
             self._guard.reset()
             state.loss_steps = 0
             self._begin_epoch()
@@ -128,7 +128,7 @@ class Trainer:
         torch.manual_seed(derive_seed(parts.recipe.train.seed, "step", state.step) + self.world.rank)
         set_learning_rate(parts.optimizer, self._learning_rate())
         self._guard.add(self._step(batches), state.step)
-        state.epoch_images += len(parts.plan.keys(state.step))
+        state.epoch_images += len(parts.data.plan.keys(state.step))
         state.step += 1
         state.loss_steps += 1
         if state.step % CHECK_EVERY == 0:
@@ -147,7 +147,7 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         """Freeze and thaw what the epoch of the next step asks for."""
-        if self.freezer.begin_epoch(self.state.step // self.parts.plan.steps_per_epoch + 1):
+        if self.freezer.begin_epoch(self.state.step // self.parts.data.plan.steps_per_epoch + 1):
             self._step = self._new_step()
 
     def _new_step(self) -> Callable[[Sequence[Trainable]], Tensor]:
@@ -171,7 +171,7 @@ class Trainer:
             schedule,
             self.parts.recipe.optimizer.lr,
             step=self.state.step,
-            steps_per_epoch=self.parts.plan.steps_per_epoch,
+            steps_per_epoch=self.parts.data.plan.steps_per_epoch,
             total_steps=self.parts.total_steps,
             drops=count_drops(scores, schedule.patience) if isinstance(schedule, Plateau) else 0,
         )
@@ -182,7 +182,7 @@ class Trainer:
 
     def _epoch_is_over(self) -> bool:
         step = self.state.step
-        return step > 0 and (step % self.parts.plan.steps_per_epoch == 0 or step == self.parts.total_steps)
+        return step > 0 and (step % self.parts.data.plan.steps_per_epoch == 0 or step == self.parts.total_steps)
 
     def _checkpoint_is_due(self) -> bool:
         every = self.parts.recipe.train.checkpoint_every_steps
@@ -193,7 +193,7 @@ class Trainer:
         # The device checks and marks the end while it is given the validation; nothing is written before both are read.
         finite, end = weights_are_finite(self.parts.model), Mark(self.parts.device)
         self.freezer.audit()
-        epoch = math.ceil(self.state.step / self.parts.plan.steps_per_epoch)
+        epoch = math.ceil(self.state.step / self.parts.data.plan.steps_per_epoch)
         try:
             score = self._validate(epoch)
         except Stopped:
@@ -253,8 +253,8 @@ class Trainer:
         score = score_split(
             parts.scorer,
             self._supply.evaluation(),
-            num_classes=len(parts.source.classes),
-            ignore_index=parts.source.ignore_index,
+            num_classes=len(parts.data.source.classes),
+            ignore_index=parts.data.source.ignore_index,
             loss=parts.loss,
             device=parts.device,
             keep=len(range(world.rank, keep, world.size)),

@@ -74,9 +74,9 @@ class Saving:
         self._freezer.digests = saved["frozen"]
         vars(state).update(saved["state"])
         self._guard.reset(state.loss_sum)
-        if state.step % parts.plan.steps_per_epoch and state.step < parts.total_steps:
+        if state.step % parts.data.plan.steps_per_epoch and state.step < parts.total_steps:
             # A longer run resumes in an epoch that was cut short and validated: it gets its line again.
-            state.epochs_done = state.step // parts.plan.steps_per_epoch
+            state.epochs_done = state.step // parts.data.plan.steps_per_epoch
         if self._world.first:
             self._run.drop_after(state.epochs_done)
 

@@ -15,8 +15,9 @@ from segzoo.runs.figures import draw_confusion, draw_curves, draw_samples, write
 from segzoo.runs.model_folder import add_scores
 from segzoo.runs.rundir import DataRecord, RunDirectory, RunRecord
 from segzoo.runs.tensorboard import add_pictures
-from segzoo.runtime.device import device_name, lacks_memory, set_threads
+from segzoo.runtime.device import device_name, set_threads
 from segzoo.runtime.distributed import ALONE, World
+from segzoo.runtime.out_of_memory import explaining_memory, is_out_of_memory
 from segzoo.runtime.signals import StopRequest
 from segzoo.scoring.evaluation import Stopped
 from segzoo.scoring.scores import describe_briefly, describe_scores
@@ -24,7 +25,7 @@ from segzoo.training.audit import audit_run
 from segzoo.training.building import build_parts
 from segzoo.training.epoch import passport_of
 from segzoo.training.loop import Trainer
-from segzoo.training.shortage import explain_shortage, shortage_told
+from segzoo.training.parts import shortage
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +78,15 @@ def train_run(
         "world_size": world.size,
         "data": DataRecord(fingerprint=report.fingerprint, images=report.images),
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
-        "weights": parts.pretrained,
-        "first_batch": parts.first_batch,
+        "weights": parts.built.pretrained,
+        "first_batch": parts.built.first_batch,
     }
     world.wait()  # each of them may refuse its part
     if world.first:
         run.begin(recipe, record.model_copy(update=found), overwrite=overwrite)
-        run.write_splits({split: [sample.name for sample in samples] for split, samples in parts.source.splits.items()})
-    with shortage_told(lambda: "before the first step", recipe, parts.plan):
+        splits = parts.data.source.splits
+        run.write_splits({split: [sample.name for sample in samples] for split, samples in splits.items()})
+    with explaining_memory(lambda: shortage("before the first step", recipe, parts.data.plan)):
         trainer = Trainer(parts, run, stop, environment, world)
         if saved is not None:
             _announce(saved["environment"], environment)
@@ -116,7 +118,7 @@ def train_run(
 
 def draw_figures(trainer: Trainer, run: RunDirectory) -> None:
     """Draw curves, confusion matrix, samples and animation of a finished run, and score its best weights in detail."""
-    source, recipe = trainer.parts.source, trainer.parts.recipe
+    source, recipe = trainer.parts.data.source, trainer.parts.recipe
     if not trainer.world.first:
         if trainer.state.best is not None:  # its share of what the first process scores and draws
             trainer.saving.load_best()
@@ -167,8 +169,8 @@ def _announce(before: dict[str, Any], now: dict[str, Any]) -> None:
 
 def _explain(error: RuntimeError | MemoryError, trainer: Trainer, recipe: Recipe) -> str | None:
     """Return the error of a run in words, where it is of a kind that can be said."""
-    if lacks_memory(error):
-        return explain_shortage(trainer.describe_step(), recipe, trainer.parts.plan)
+    if is_out_of_memory(error):
+        return str(shortage(trainer.describe_step(), recipe, trainer.parts.data.plan))
     text = str(error)
     if "DataLoader" in text:
         return (

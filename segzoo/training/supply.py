@@ -50,10 +50,10 @@ class Supply:
         if self._kept is not None:
             return self._kept.steps(start, parts.total_steps)
         return train_loader(
-            parts.source,
+            parts.data.source,
             "train",
-            parts.transform,
-            parts.plan,
+            parts.data.transform,
+            parts.data.plan,
             seed=parts.recipe.train.seed,
             start=start,
             stop=parts.total_steps,
@@ -69,7 +69,7 @@ class Supply:
         parts, recipe, world = self._parts, self._parts.recipe, self._world
         batch_size = math.ceil(eval_batch_size(recipe) / world.size)
         batches = eval_loader(
-            parts.source,
+            parts.data.source,
             recipe.eval.split,
             image_size=eval_image_size(recipe),
             batch_size=batch_size,
@@ -78,5 +78,5 @@ class Supply:
             process=world.rank,
             processes=world.size,
         )
-        rounds = math.ceil(len(parts.source.splits[recipe.eval.split]) / world.size / batch_size)
+        rounds = math.ceil(len(parts.data.source.splits[recipe.eval.split]) / world.size / batch_size)
         return islice(chain(batches, repeat(None)), rounds)

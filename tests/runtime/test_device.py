@@ -8,14 +8,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from segzoo.errors import DeviceError, SegzooError
+from segzoo.errors import DeviceError
 from segzoo.runtime.device import (
     available_devices,
     choose_device,
     choose_own_device,
     device_name,
     fix_cublas,
-    name_memory,
     set_threads,
 )
 from segzoo.runtime.launch import Launch
@@ -134,37 +133,6 @@ def test_processes_without_a_gpu_of_their_own_are_refused(monkeypatch: pytest.Mo
         choose_own_device("cuda", Launch(rank=0, size=4, local_rank=0, local_size=4))
     with pytest.raises(DeviceError, match="'cuda:1' is one device for 2 processes; choose cuda or cpu"):
         choose_own_device("cuda:1", Launch(rank=0, size=2, local_rank=0, local_size=2))
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_memory_that_runs_out_is_told(error: Exception) -> None:
-    """Whatever the device says, the message has the way out."""
-
-    def run() -> None:
-        with name_memory("use a smaller batch"):
-            raise error
-
-    with pytest.raises(SegzooError, match="out of memory; use a smaller batch"):
-        run()
-
-
-def test_other_errors_pass() -> None:
-    """An error that is not of memory stays as it is."""
-
-    def run() -> None:
-        with name_memory("use a smaller batch"):
-            raise RuntimeError("shapes")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        run()
 
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"

@@ -100,7 +100,7 @@ def test_a_first_batch_of_night_is_told(caplog: pytest.LogCaptureFixture) -> Non
     )
 
     assert "the first batch is almost black: no value is above 0 of 255" in caplog.text
-    assert {channel.max for channel in parts.first_batch.channels} == {-2.1179, -2.03571, -1.80444}
+    assert {channel.max for channel in parts.built.first_batch.channels} == {-2.1179, -2.03571, -1.80444}
 
 
 def test_labels_that_augmentation_invents_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segzoo.errors import TrainingError
-from segzoo.runtime.device import lacks_memory
+from segzoo.runtime.out_of_memory import is_out_of_memory
 from segzoo.training.steps.step import Trainable, TrainStep, replaced
 
 WARM_UP = 3
@@ -106,7 +106,7 @@ def _record(step: TrainStep, batches: Sequence[Trainable], stream: torch.cuda.St
     except RuntimeError as error:
         # The end of a recording that failed raises again, and says less.
         cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
-        if lacks_memory(cause):
+        if is_out_of_memory(cause):
             raise cause from None
         raise TrainingError(
             f"the optimizer step cannot be recorded as a CUDA graph: {str(cause).splitlines()[0]}. Set "

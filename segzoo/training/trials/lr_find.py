@@ -16,9 +16,10 @@ from segzoo.errors import TrainingError
 from segzoo.recipe import Recipe
 from segzoo.runtime.device import choose_device, fix_cublas, on_device, set_threads
 from segzoo.runtime.launch import refuse_launcher
+from segzoo.runtime.out_of_memory import explaining_memory
 from segzoo.training.building import build_parts
 from segzoo.training.freezing import Freezer
-from segzoo.training.shortage import shortage_told
+from segzoo.training.parts import shortage
 from segzoo.training.steps.optimizers import set_learning_rate
 from segzoo.training.steps.step import TrainStep
 
@@ -97,10 +98,10 @@ def _range_test(recipe: Recipe, device: torch.device, *, start: float, end: floa
     )
     loader = iter(
         train_loader(
-            parts.source,
+            parts.data.source,
             "train",
-            parts.transform,
-            parts.plan,
+            parts.data.transform,
+            parts.data.plan,
             seed=recipe.train.seed,
             start=0,
             stop=steps,
@@ -115,8 +116,8 @@ def _range_test(recipe: Recipe, device: torch.device, *, start: float, end: floa
         rate = start * (end / start) ** (place / max(steps - 1, 1))
         torch.manual_seed(derive_seed(recipe.train.seed, "step", place))
         set_learning_rate(parts.optimizer, rate)
-        with shortage_told(lambda: f"in step {len(rates) + 1}", recipe, parts.plan):
-            loss = float(step(list(islice(loader, parts.plan.batches_per_step))))
+        with explaining_memory(lambda: shortage(f"in step {len(rates) + 1}", recipe, parts.data.plan)):
+            loss = float(step(list(islice(loader, parts.data.plan.batches_per_step))))
         running = SMOOTHING * running + (1 - SMOOTHING) * loss
         smooth = running / (1 - SMOOTHING ** (place + 1))
         if not math.isfinite(smooth) or (losses and smooth > DIVERGED * min(losses)):

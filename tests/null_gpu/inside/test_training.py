@@ -199,7 +199,7 @@ def test_batches_come_from_page_locked_memory(
     trained.step([next(batches)])
 
     def train() -> None:
-        for _ in range(trained.parts.plan.steps_per_epoch - 1):
+        for _ in range(trained.parts.data.plan.steps_per_epoch - 1):
             trained.step([next(batches)])
 
     spent = null_gpu.spent(train)
@@ -232,8 +232,8 @@ def test_validation_does_not_wait_for_a_batch(
             score_split(
                 parts.scorer,
                 Supply(parts, ALONE).evaluation(),
-                num_classes=len(parts.source.classes),
-                ignore_index=parts.source.ignore_index,
+                num_classes=len(parts.data.source.classes),
+                ignore_index=parts.data.source.ignore_index,
                 loss=parts.loss,
                 device=parts.device,
                 keep=PREVIEWS,

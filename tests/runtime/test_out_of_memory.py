@@ -1,15 +1,13 @@
-"""Memory that runs out is told with what to lower."""
+"""Out of memory is recognised, and the error says what to lower."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from segzoo.data.loading.plan import Plan
-from segzoo.errors import TrainingError
+from segzoo.errors import SegzooError
 from segzoo.recipe import load_recipe
-from segzoo.runtime.device import lacks_memory
-from segzoo.training.shortage import explain_shortage, shortage_told
+from segzoo.runtime.out_of_memory import explaining_memory, is_out_of_memory, lower, smaller_batch
 
 
 @pytest.mark.parametrize(
@@ -28,7 +26,7 @@ from segzoo.training.shortage import explain_shortage, shortage_told
 )
 def test_what_counts_as_a_shortage(error: Exception, short: bool) -> None:
     """Classes and words of torch and Python tell it; other errors are left as they are."""
-    assert lacks_memory(error) is short
+    assert is_out_of_memory(error) is short
 
 
 @pytest.mark.parametrize(
@@ -44,21 +42,31 @@ def test_what_counts_as_a_shortage(error: Exception, short: bool) -> None:
 def test_what_to_lower_can_be_lowered(batch: int, images: int, processes: int, precision: str, ways: str) -> None:
     """The batch that is proposed is smaller than what a step had, and one that the processes can share."""
     recipe = load_recipe("quickstart", [f"train.batch_size={batch}", f"train.precision={precision}"])
-    plan = Plan(images, batch, 0, processes=processes)
-    assert explain_shortage("in step 3", recipe, plan) == f"out of memory in step 3; try {ways}"
+    error = smaller_batch("in step 3", recipe, samples=images, processes=processes)
+    assert str(error) == f"out of memory in step 3; try {ways}"
 
 
-def test_a_shortage_inside_is_told() -> None:
-    """Its error has the place, and the cause; any other error passes."""
-    recipe = load_recipe("quickstart")
-    plan = Plan(64, recipe.train.batch_size, 0)
-    with (
-        pytest.raises(TrainingError, match=r"^out of memory before the first step; try --set train\.batch_size=8, "),
-        shortage_told(lambda: "before the first step", recipe, plan),
-    ):
+def test_an_error_inside_is_explained() -> None:
+    """Out of memory becomes the error with the way out, and any other error passes."""
+    way_out = lower("use a smaller batch")
+    with pytest.raises(SegzooError, match=r"^out of memory; use a smaller batch$"), explaining_memory(lambda: way_out):
         raise MemoryError
-    with (
-        pytest.raises(RuntimeError, match="another"),
-        shortage_told(lambda: pytest.fail("nothing is short"), recipe, plan),
-    ):
+    with pytest.raises(RuntimeError, match="another"), explaining_memory(lambda: pytest.fail("memory is left")):
         raise RuntimeError("another")
+
+
+def test_the_cpu_allocator_is_understood() -> None:
+    """What torch really raises on the CPU is taken for too little memory."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_the_reason_may_lie_below() -> None:
+    """A library that wraps the allocator's error hides it from nobody; another cause stays another."""
+    wrapped = ValueError("forward failed")
+    wrapped.__cause__ = MemoryError()
+    assert is_out_of_memory(wrapped)
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
+    assert not is_out_of_memory(ValueError("CUDA out of memory is what I am talking about"))
