@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from segzoo.catalog.smp import ENCODER_WEIGHTS
+from segzoo.catalog.smp import ENCODER_WEIGHTS, PRESET_ENCODERS
 from segzoo.spec import InputSpec, ModelSpec, Params
 
 Rate = Annotated[int, Field(gt=0)]
@@ -28,13 +28,6 @@ class ASPPParams(Params):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout behind the pyramid.")
 
 
-_ENCODER_PAPERS = {
-    "resnet18": "arXiv:1512.03385",
-    "resnet34": "arXiv:1512.03385",
-    "mobilenet_v2": "arXiv:1801.04381",
-}
-
-
 def _spec(head: str, encoder: str, *, summary: str, paper: str, tags: tuple[str, ...]) -> ModelSpec:
     """Return the spec of one head on one encoder, named after both."""
     return ModelSpec(
@@ -48,7 +41,7 @@ def _spec(head: str, encoder: str, *, summary: str, paper: str, tags: tuple[str,
         weights={"imagenet": ENCODER_WEIGHTS[encoder]},
         default_weights="imagenet",
         input=InputSpec(min_size=32),
-        papers=(paper, _ENCODER_PAPERS[encoder]),
+        papers=(paper, PRESET_ENCODERS[encoder]),
         tags=tags,
     )
 
@@ -56,7 +49,7 @@ def _spec(head: str, encoder: str, *, summary: str, paper: str, tags: tuple[str,
 SPECS = (
     *(
         _spec("aspp", encoder, summary="DeepLabv3 head", paper="arXiv:1706.05587", tags=("atrous", "aspp"))
-        for encoder in _ENCODER_PAPERS
+        for encoder in PRESET_ENCODERS
     ),
     *(
         _spec(
@@ -66,6 +59,6 @@ SPECS = (
             paper="arXiv:1802.02611",
             tags=("encoder-decoder", "skip-connections", "atrous", "aspp", "separable"),
         )
-        for encoder in _ENCODER_PAPERS
+        for encoder in PRESET_ENCODERS
     ),
 )

@@ -20,7 +20,12 @@ from segzoo.catalog.encoders import (
 )
 from segzoo.spec import ModelSpec, Params
 
-PRESET_ENCODERS = ("resnet18", "resnet34", "mobilenet_v2")
+PRESET_ENCODERS = {
+    "resnet18": "arXiv:1512.03385",
+    "resnet34": "arXiv:1512.03385",
+    "mobilenet_v2": "arXiv:1801.04381",
+}
+"""The encoders of presets, with their papers."""
 
 ENCODER_WEIGHTS = {name: encoder_weights(name)["imagenet"] for name in PRESET_ENCODERS}
 """The ImageNet weights of the encoders that presets are made of."""

@@ -20,12 +20,6 @@ class Architecture(NamedTuple):
     fixed_size: bool = False
 
 
-ENCODER_PAPERS = {
-    "resnet18": "arXiv:1512.03385",
-    "resnet34": "arXiv:1512.03385",
-    "mobilenet_v2": "arXiv:1801.04381",
-}
-
 _U_SHAPE = ("encoder-decoder", "skip-connections")
 
 UNET = Architecture("unet", smp.UnetParams, "U-Net decoder", "arXiv:1505.04597", _U_SHAPE)
@@ -94,7 +88,7 @@ def _preset(architecture: Architecture, encoder: str, attention: smp.Attention |
         params=architecture.params,
         license="MIT",
         fixed={"encoder": encoder, **({"attention": attention} if attention else {})},
-        papers=(architecture.paper, ENCODER_PAPERS[encoder]) + (("arXiv:1709.01507",) if attention else ()),
+        papers=(architecture.paper, smp.PRESET_ENCODERS[encoder]) + (("arXiv:1709.01507",) if attention else ()),
         tags=architecture.tags + (("attention",) if attention else ()),
         fixed_export_dims=FIXED_SIZE if architecture.fixed_size else {},
     )
@@ -124,6 +118,6 @@ SPECS = (
         for architecture in PYRAMIDS
     ),
     _DPT_FAMILY,
-    *(_preset(architecture, encoder) for architecture in PYRAMIDS for encoder in ENCODER_PAPERS),
-    *(_preset(UNET, encoder, "se") for encoder in ENCODER_PAPERS),
+    *(_preset(architecture, encoder) for architecture in PYRAMIDS for encoder in smp.PRESET_ENCODERS),
+    *(_preset(UNET, encoder, "se") for encoder in smp.PRESET_ENCODERS),
 )

@@ -13,7 +13,7 @@ from segzoo.cli.output import Json, print_rows, print_table
 from segzoo.errors import RecipeError, UsageFault
 from segzoo.files import write_atomic
 from segzoo.plugins import default_registry
-from segzoo.recipe import Recipe, load_recipe, recipe_json, resolve_recipe
+from segzoo.recipe import Recipe, load_recipe, recipe_json, resolve_recipe, resolve_without_weights
 from segzoo.recipe.json_schema import recipe_schema, schema_json
 from segzoo.recipe.shipped import find_recipe, shipped_recipes
 
@@ -30,11 +30,13 @@ SetOption = Annotated[
 
 def read_recipe(recipe: str, overrides: list[str] | None, *, find_weights: bool = True) -> Recipe:
     """Load and resolve a recipe; whatever is wrong with it, its weights too, is said with its name."""
-    from segzoo.training.finetune import resolve_without_weights  # without torch, and of no use to other commands
-
     loaded = load_recipe(recipe, overrides or ())
     try:
-        return resolve_recipe(loaded, default_registry()) if find_weights else resolve_without_weights(loaded)
+        return (
+            resolve_recipe(loaded, default_registry())
+            if find_weights
+            else resolve_without_weights(loaded, default_registry())
+        )
     except UsageFault as error:
         raise RecipeError(f"{recipe}: {error}") from None
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from segzoo.data.draws import derive_seed
 from segzoo.data.files.images import visible
 from segzoo.data.findings import printable
+from segzoo.data.legend import GAP, INK, LINE, SWATCH, draw_legend, letters
 from segzoo.data.opening import list_source
 from segzoo.data.source import Pixels, Sample, Source, refuse_empty
 from segzoo.data.transforms import build_augmentation
@@ -25,10 +24,6 @@ from segzoo.recipe.schema import Recipe
 HEADINGS = ("image", "its mask", "augmented", "its mask")
 WIDTH = 280
 """Pixels of a column; every picture is scaled to it, its shape kept up to twice the width."""
-GAP = 8
-LINE = 24
-FONT = 13
-INK = (28, 32, 36)
 STRIPES = np.array([(255, 255, 255), (110, 110, 110)], np.uint8)
 """Diagonal stripes mark ignored pixels: no class has such a colour."""
 SHARE = 0.55
@@ -106,10 +101,10 @@ def draw(samples: Sequence[Drawn], classes: Sequence[ClassEntry], ignore_index: 
     if ignore_index in present:
         entries.append(("ignored", Image.fromarray(_stripes(14, 14))))
     width = GAP + len(HEADINGS) * (WIDTH + GAP)
-    legend = _legend(entries, width)
+    legend = draw_legend(entries, width)
     heights = [max(picture.height for picture in row) + LINE + GAP for row in rows]
     canvas = Image.new("RGB", (width, LINE + sum(heights) + legend.height), "white")
-    pen, font = ImageDraw.Draw(canvas), _font()
+    pen, font = ImageDraw.Draw(canvas), letters(SWATCH)
     for column, heading in enumerate(HEADINGS):
         pen.text((GAP + column * (WIDTH + GAP), 4), heading, fill=INK, font=font)
     top = LINE
@@ -154,28 +149,3 @@ def _fit(width: int, height: int) -> tuple[int, int]:
 def _stripes(width: int, height: int) -> Colors:
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     return np.take(STRIPES, (x + y) // 4 % 2, axis=0)
-
-
-def _legend(entries: Sequence[tuple[str, Image.Image]], width: int) -> Image.Image:
-    """Lay out swatches and names line by line."""
-    font = _font()
-    places: list[tuple[int, int]] = []
-    left, top = GAP, 4
-    for name, _ in entries:
-        needed = 20 + round(font.getlength(name)) + 2 * GAP
-        if left > GAP and left + needed > width:
-            left, top = GAP, top + LINE
-        places.append((left, top))
-        left += needed
-    legend = Image.new("RGB", (width, top + LINE), "white")
-    pen = ImageDraw.Draw(legend)
-    for (name, swatch), (x, y) in zip(entries, places, strict=True):
-        legend.paste(swatch, (x, y))
-        pen.rectangle((x, y, x + 13, y + 13), outline=INK)
-        pen.text((x + 20, y - 1), name, fill=INK, font=font)
-    return legend
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    """Return matplotlib's own font: it has more letters than PIL's."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT)

@@ -46,6 +46,22 @@ def resolve_recipe(recipe: Recipe, registry: Registry) -> Recipe:
     return recipe.model_copy(update={"model": model})
 
 
+def resolve_without_weights(recipe: Recipe, registry: Registry) -> Recipe:
+    """Resolve a recipe without looking for its weights, which a checkpoint may replace.
+
+    Raises:
+        SegzooError: As :func:`resolve_recipe` does, but not for weights that are missing or of another model.
+    """
+    if recipe.model.weights is None:
+        return resolve_recipe(recipe, registry)
+    resolved = resolve_recipe(_with_weights(recipe, None), registry)
+    return _with_weights(resolved, recipe.model.weights)
+
+
+def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": weights})})
+
+
 def check_requirements(requirements: Iterable[str]) -> None:
     """Refuse requirement strings that the installed packages do not meet.
 

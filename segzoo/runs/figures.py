@@ -18,9 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from segzoo.data.files.images import visible
+from segzoo.data.legend import GAP, INK, LINE, draw_legend, letters
 from segzoo.files import write_atomic
 
 Mask = NDArray[np.uint8]
@@ -32,9 +33,6 @@ MAX_NUMBERED_CLASSES = 40
 MAX_NAME_LENGTH = 24
 
 SAMPLE_WIDTH = 300
-LINE_HEIGHT = 26
-GAP = 8
-INK = (28, 32, 36)
 STRIPES = np.array([(255, 255, 255), (150, 150, 150)], np.uint8)
 """Diagonal stripes mark ignored pixels: no class colour can be mistaken for them."""
 
@@ -127,8 +125,8 @@ def draw_samples(
     entries = [(_shorten(names[k]), _swatch(table[k])) for k in present if k < len(names) and k != ignore_index]
     if ignore_index in present:
         entries.append(("ignored", Image.fromarray(_stripes((14, 14)))))
-    legend = _draw_legend(entries, width)
-    height = LINE_HEIGHT + sum(row[0].height + GAP for row in rows)
+    legend = draw_legend(entries, width)
+    height = LINE + sum(row[0].height + GAP for row in rows)
     canvas = Image.new("RGB", (width, height + legend.height), "white")
     _paste_rows(canvas, rows)
     canvas.paste(legend, (0, height))
@@ -244,11 +242,6 @@ def _shorten(name: str) -> str:
     return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Return matplotlib's own font: it has more letters than PIL's."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
-
-
 def _table(palette: ArrayLike) -> NDArray[np.uint8]:
     """Return the colours of all 256 values of a mask, those of a frame's background and caption among them."""
     colors = np.asarray(palette, np.uint8)
@@ -285,32 +278,12 @@ def _swatch(color: NDArray[np.uint8]) -> Image.Image:
 def _paste_rows(canvas: Image.Image, rows: Sequence[Sequence[Image.Image]]) -> None:
     draw = ImageDraw.Draw(canvas)
     for column, heading in enumerate(("image", "target", "prediction")):
-        draw.text((GAP + column * (SAMPLE_WIDTH + GAP), 5), heading, fill=INK, font=_font(13))
-    top = LINE_HEIGHT
+        draw.text((GAP + column * (SAMPLE_WIDTH + GAP), 5), heading, fill=INK, font=letters(13))
+    top = LINE
     for row in rows:
         for column, picture in enumerate(row):
             canvas.paste(picture, (GAP + column * (SAMPLE_WIDTH + GAP), top))
         top += row[0].height + GAP
-
-
-def _draw_legend(entries: Sequence[tuple[str, Image.Image]], width: int) -> Image.Image:
-    """Lay out swatches and names line by line."""
-    font = _font(13)
-    spots: list[Size] = []
-    x, y = GAP, 4
-    for name, _ in entries:
-        entry_width = 14 + 6 + round(font.getlength(name)) + 2 * GAP
-        if x > GAP and x + entry_width > width:
-            x, y = GAP, y + LINE_HEIGHT
-        spots.append((x, y))
-        x += entry_width
-    legend = Image.new("RGB", (width, y + LINE_HEIGHT), "white")
-    draw = ImageDraw.Draw(legend)
-    for (name, swatch), (left, top) in zip(entries, spots, strict=True):
-        legend.paste(swatch, (left, top))
-        draw.rectangle((left, top, left + 13, top + 13), outline=INK)
-        draw.text((left + 20, top - 1), name, fill=INK, font=font)
-    return legend
 
 
 def _with_epoch(frame: Path) -> Image.Image:
@@ -326,5 +299,5 @@ def _with_epoch(frame: Path) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     # Smoothed letters would need colours that the palette does not have.
     draw.fontmode = "1"
-    draw.text((GAP, picture.height - 2), f"epoch {int(number[0])}", fill=FRAME_INK, font=_font(size))
+    draw.text((GAP, picture.height - 2), f"epoch {int(number[0])}", fill=FRAME_INK, font=letters(size))
     return canvas

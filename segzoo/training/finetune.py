@@ -14,7 +14,7 @@ from typing import Any
 from segzoo.environment import collect
 from segzoo.errors import Interrupted, RecipeError, SegzooError
 from segzoo.plugins import default_registry, loaded_plugins
-from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe
+from segzoo.recipe import Recipe, recipe_sha256, resolve_recipe, resolve_without_weights
 from segzoo.recipe.consistency import FEATURE_STRATEGIES
 from segzoo.runs.disk import explain_write
 from segzoo.runs.lock import open_run
@@ -105,7 +105,9 @@ def train_recipe(
     launch = read_launch()
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     restores = resume and not overwrite and _has_checkpoint(folder)
-    resolved = resolve_without_weights(recipe) if restores else resolve_recipe(recipe, default_registry())
+    resolved = (
+        resolve_without_weights(recipe, default_registry()) if restores else resolve_recipe(recipe, default_registry())
+    )
     _check_launch(resolved, launch)
     if resume and not overwrite and is_complete(folder, resolved):
         logger.info("%s is finished; nothing to do", folder)
@@ -160,22 +162,6 @@ def _closing(run: RunDirectory) -> Iterator[None]:
         if fault is not None:
             raise fault from error
         raise
-
-
-def resolve_without_weights(recipe: Recipe) -> Recipe:
-    """Resolve a recipe, and leave it open whether its weights are there: a checkpoint may replace them.
-
-    Raises:
-        SegzooError: If anything else is wrong with the recipe.
-    """
-    if recipe.model.weights is None:
-        return resolve_recipe(recipe, default_registry())
-    resolved = resolve_recipe(_with_weights(recipe, None), default_registry())
-    return _with_weights(resolved, recipe.model.weights)
-
-
-def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": weights})})
 
 
 def _has_checkpoint(folder: Path) -> bool:

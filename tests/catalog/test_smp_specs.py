@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segzoo.catalog.smp import DPTParams
-from segzoo.catalog.smp_specs import DPT, ENCODER_PAPERS, PYRAMIDS, SPECS
+from segzoo.catalog.smp import PRESET_ENCODERS, DPTParams
+from segzoo.catalog.smp_specs import DPT, PYRAMIDS, SPECS
 from segzoo.params import validate_params
 from segzoo.spec import ModelSpec
 
@@ -34,8 +34,8 @@ def test_there_are_twelve_families() -> None:
 
 def test_there_are_thirty_six_presets() -> None:
     """Eleven architectures on three encoders, and the Unets with squeeze-and-excitation."""
-    presets = {f"{architecture.name}_{encoder}" for architecture in PYRAMIDS for encoder in ENCODER_PAPERS}
-    attended = {f"unet_{encoder}_se" for encoder in ENCODER_PAPERS}
+    presets = {f"{architecture.name}_{encoder}" for architecture in PYRAMIDS for encoder in PRESET_ENCODERS}
+    attended = {f"unet_{encoder}_se" for encoder in PRESET_ENCODERS}
 
     assert {name for name in NAMES if not name.startswith("smp_")} == presets | attended
     assert len(presets | attended) == 36

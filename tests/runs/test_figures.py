@@ -113,7 +113,7 @@ def test_samples_keep_the_palette(tmp_path: Path) -> None:
     image = np.full((10, 20, 3), (90, 120, 150), np.uint8)
     target, prediction = np.full((10, 20), 1, np.uint8), np.full((10, 20), 3, np.uint8)
     draw_samples(tmp_path / "samples.png", [image], [target], [prediction], PALETTE, NAMES, 255)
-    middle = pixels(tmp_path / "samples.png")[figures.LINE_HEIGHT + 75]
+    middle = pixels(tmp_path / "samples.png")[figures.LINE + 75]
     width, step = figures.SAMPLE_WIDTH, figures.SAMPLE_WIDTH + figures.GAP
     for column, color in enumerate([(90, 120, 150), PALETTE[1], PALETTE[3]]):
         left = figures.GAP + column * step
@@ -126,7 +126,7 @@ def test_samples_of_other_channels(tmp_path: Path, channels: int, shown: tuple[i
     image = np.broadcast_to(np.array([90, 120, 150, 7, 8], np.uint8)[:channels], (10, 20, channels))
     mask = np.zeros((10, 20), np.uint8)
     draw_samples(tmp_path / "samples.png", [image], [mask], [mask], PALETTE, NAMES, 255)
-    middle = pixels(tmp_path / "samples.png")[figures.LINE_HEIGHT + 75]
+    middle = pixels(tmp_path / "samples.png")[figures.LINE + 75]
     assert (middle[figures.GAP : figures.GAP + figures.SAMPLE_WIDTH] == shown).all()
 
 
@@ -137,7 +137,7 @@ def test_samples_mark_ignored_pixels(tmp_path: Path) -> None:
     draw_samples(tmp_path / "samples.png", [image], [target], [prediction], PALETTE, NAMES, 2)
     picture = pixels(tmp_path / "samples.png")
     left = figures.GAP * 2 + figures.SAMPLE_WIDTH
-    panel = picture[figures.LINE_HEIGHT : figures.LINE_HEIGHT + 300, left : left + 300]
+    panel = picture[figures.LINE : figures.LINE + 300, left : left + 300]
     assert colors(panel) == colors(figures.STRIPES)
     assert PALETTE[2] not in colors(picture)
 
@@ -148,20 +148,20 @@ def test_scaling_mixes_no_labels(tmp_path: Path) -> None:
     mask = np.where(np.arange(49).reshape(7, 7) % 2, 1, 3).astype(np.uint8)
     draw_samples(tmp_path / "samples.png", [image], [mask], [mask], PALETTE, NAMES, 255)
     left = figures.GAP * 2 + figures.SAMPLE_WIDTH
-    panel = pixels(tmp_path / "samples.png")[figures.LINE_HEIGHT : figures.LINE_HEIGHT + 300, left : left + 300]
+    panel = pixels(tmp_path / "samples.png")[figures.LINE : figures.LINE + 300, left : left + 300]
     assert colors(panel) == {PALETTE[1], PALETTE[3]}
 
 
 def test_the_legend_names_what_occurs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The legend has the classes of targets and predictions, and ignored pixels, but no class that is not shown."""
     legend: list[str] = []
-    draw = figures._draw_legend
+    draw = figures.draw_legend
 
     def keep(entries: Sequence[tuple[str, Image.Image]], width: int) -> Image.Image:
         legend.extend(name for name, _ in entries)
         return draw(entries, width)
 
-    monkeypatch.setattr(figures, "_draw_legend", keep)
+    monkeypatch.setattr(figures, "draw_legend", keep)
     image = np.zeros((8, 8, 3), np.uint8)
     target, prediction = np.full((8, 8), 255, np.uint8), np.full((8, 8), 3, np.uint8)
     target[0] = 1
