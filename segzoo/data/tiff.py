@@ -6,17 +6,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffPage
 
 from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_pixels
 from segzoo.data.source import Pixels
 
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
 _MAGIC = frozenset({b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"})
 ORIENTATION = 274
-_PLAIN = frozenset({PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB})
 # Both remark on standard error upon what is refused or read well all the same.
 _TALKERS = tuple(logging.getLogger(name) for name in ("tifffile", "PIL.TiffImagePlugin"))
 
@@ -39,6 +41,9 @@ def read_bands(path: Path, *, channels: int, max_pixels: int) -> Pixels:
         RefusedError: If the file is of another kind.
         Exception: Whatever tifffile stumbles over in a damaged file.
     """
+    # Only data sets of TIFFs need tifffile.
+    from tifffile import TiffFile
+
     with quiet(), TiffFile(path) as tiff:
         page = tiff.pages.first
         check_pixels(page.imagewidth, page.imagelength, max_pixels)
@@ -74,7 +79,9 @@ def quiet() -> Iterator[None]:
 
 def check_values(page: TiffPage) -> None:
     """Refuse bands that are neither bytes nor 16-bit numbers, or no plain colours."""
-    if page.photometric not in _PLAIN:
+    from tifffile import PHOTOMETRIC, SAMPLEFORMAT
+
+    if page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB):
         name = getattr(page.photometric, "name", page.photometric)
         raise RefusedError("unsupported", f"bands of the photometric interpretation {name} are not converted")
     if page.sampleformat != SAMPLEFORMAT.UINT or page.bitspersample not in (8, 16):

@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile
 
 from segzoo.data.images import MAX_PIXELS, faults
 from segzoo.data.refusals import RefusedError, check_bands, check_frames, check_pixels
 from segzoo.data.source import Pixels
 from segzoo.data.tiff import ORIENTATION, check_complete, check_values, naming_codec, quiet, to_bytes
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -150,6 +153,8 @@ def open_rows(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Ite
     Raises:
         FileFault: If the file is damaged or of a kind that is not read in parts.
     """
+    from tifffile import TiffFile
+
     with ExitStack() as stack:
         with faults(path), quiet():
             tiff = TiffFile(stack.enter_context(path.open("rb")))

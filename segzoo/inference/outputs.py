@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tifffile import TiffWriter
 
 from segzoo.data.images import faults, visible
 from segzoo.data.source import Pixels
@@ -165,6 +164,8 @@ def write_mask_in_parts(
         size: Height and width of the mask.
         palette: Colours by label.
     """
+    from tifffile import TiffWriter
+
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = _table(palette).T.astype(np.uint16) * 257
     with naming(path), replacing(path) as file, TiffWriter(file, bigtiff=size[0] * size[1] > BIG) as tiff:
