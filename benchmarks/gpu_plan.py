@@ -1,0 +1,97 @@
+"""Everything that needs a GPU, in the order of what it tells: one command that can be interrupted and resumed.
+
+Usage: python benchmarks/gpu_plan.py [--minutes 25] [--parts a,b] [--again a] [--camvid FOLDER] [--tiny] [--dry-run]
+
+``benchmarks/gpu/table.py`` is the plan. Each part runs in processes of its own and has a limit. Its result goes to
+``<out>/<part>.json`` when it ends; a part that is done is not run again. Ends with 1 where a part failed, ran out of
+time or missed a goal, and with 3 where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if TYPE_CHECKING:
+    from gpu.part import Part, Setup
+
+
+def main() -> int:
+    """Run the plan, or list it; return the exit code."""
+    # A checkout that is not installed has to find its own package.
+    sys.path.insert(0, str(ROOT))
+    from gpu.table import PARTS
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options = read_options(parser, [part.name for part in PARTS])
+    return run(parser, options, [part for part in PARTS if part.name in options.parts])
+
+
+def read_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> argparse.Namespace:
+    """Return the options of the command line, checked."""
+    parser.add_argument("--minutes", type=float, default=25.0, help="How long this call may take.")
+    parser.add_argument("--parts", default=",".join(names), help="Only these parts, separated by commas.")
+    parser.add_argument("--again", default="", help="Parts to repeat from nothing, separated by commas.")
+    parser.add_argument("--camvid", type=Path, metavar="FOLDER", help="The folder of CamVid.")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="Absent, benchmarks/results/gpu.")
+    parser.add_argument("--tiny", action="store_true", help="Shrink every part to what shows that it runs.")
+    parser.add_argument("--dry-run", action="store_true", help="List the parts and their commands.")
+    options = parser.parse_args()
+    for option in ("parts", "again"):
+        chosen = [word for word in getattr(options, option).split(",") if word]
+        if unknown := sorted(set(chosen) - set(names)):
+            parser.error(f"--{option} must be among {', '.join(names)}, got {', '.join(map(repr, unknown))}")
+        setattr(options, option, chosen)
+    if ignored := sorted(set(options.again) - set(options.parts)):
+        parser.error(f"--again {','.join(ignored)} does nothing: --parts leaves it out")
+    if not options.minutes > 0:
+        parser.error(f"--minutes must be above 0, got {options.minutes:g}")
+    if options.tiny and options.out is None:
+        parser.error("--tiny needs --out, so that its results do not lie among those of the whole plan")
+    options.out = (options.out or ROOT / "benchmarks" / "results" / "gpu").resolve()
+    return options
+
+
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace, parts: Sequence[Part]) -> int:
+    """Run the parts that are not done, print the table, and return the exit code."""
+    from gpu.part import Setup
+    from gpu.process import Stopped, stop_on_signals
+    from gpu.running import Plan
+    from gpu.summary import listing, summary
+
+    from segzoo.bench.probe import find_device
+    from segzoo.environment import collect
+    from segzoo.errors import SegzooError
+
+    camvid = None if options.camvid is None else options.camvid.resolve()
+    setup, results = Setup(options.out, tiny=options.tiny, camvid=camvid), []
+    if options.dry_run:
+        print(listing(setup, parts, options.again))
+        return 0
+    try:
+        find_device("cuda")
+    except SegzooError as error:
+        print(f"the plan needs a GPU: {error}", file=sys.stderr)
+        return error.exit_code
+    plan = Plan(setup, parts, options.again, options.minutes, collect())
+    if strangers := plan.strangers():
+        parser.error(
+            f"{setup.out} holds results of another GPU, torch or size: {', '.join(strangers)}; choose another --out, or "
+            f"--again {','.join(strangers)}"
+        )
+    setup.out.mkdir(parents=True, exist_ok=True)
+    with stop_on_signals():
+        try:
+            for result in plan.run():
+                results.append(result)
+        except Stopped as stop:
+            print(summary(results))
+            print(f"{stop}; the same command continues", file=sys.stderr)
+            return 128 + stop.signum
+    print(summary(results))
+    return int(not all(result.good for result in results))
