@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/clock_agreement.py [--samples 200] [--out FILE.json]
 
-``do_bench`` overwrites a buffer larger than the cache before each call, and times from the end of that to the end of the
-call. segzoo's clock gets the same by a series in which every second call overwrites such a buffer. What it measures in
-its own benchmark, where a call finds what the one before left in the cache, is written as ``warm_ms``.
+``do_bench`` overwrites a buffer larger than the cache before each call, and times from the end of that to the end of
+the call. segzoo's clock gets the same by a series in which every second call overwrites such a buffer. What it measures
+in its own benchmark, where a call finds what the one before left in the cache, is written as ``warm_ms``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -94,8 +93,8 @@ def measure(goal: Goal, size: tuple[int, int], samples: int, device: torch.devic
         yield Clocks(goal.model, mode, ours, theirs, warm, difference, error)
 
 
-def main() -> int:
-    """Time all models, print a line for each, and write the result; return the exit code."""
+def main() -> None:
+    """Time all models, print a line for each, and write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--size", type=int, help="Height and width; absent, those of each model's goal.")
@@ -117,8 +116,7 @@ def main() -> int:
     if options.out is not None:
         result = {"clocks": [each._asdict() for each in found], "flushed_bytes": FLUSHED, "environment": collect()}
         options.out.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

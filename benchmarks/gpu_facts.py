@@ -31,7 +31,7 @@ def torch_facts() -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "triton": package_version("triton"),
         "architectures": torch.cuda.get_arch_list(),
         "tf32": {"convolutions": torch.backends.cudnn.allow_tf32, "matmuls": torch.backends.cuda.matmul.allow_tf32},
@@ -78,14 +78,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    found = torch_facts()
     facts = {
         "environment": collect(),
-        "torch": torch_facts(),
+        "torch": found,
         "nvidia_smi": driver_facts(),
         "distributions": dict(sorted((each.metadata["Name"], each.version) for each in distributions())),
     }
     arguments.out.write_text(json.dumps(facts, indent=2) + "\n")
-    for device in facts["torch"]["devices"]:
+    for device in found["devices"]:
         print(device)
 
 

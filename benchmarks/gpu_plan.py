@@ -4,7 +4,7 @@ Usage: python benchmarks/gpu_plan.py [--minutes 25] [--parts a,b] [--again a] [-
 
 ``benchmarks/gpu/table.py`` is the plan. Each part runs in processes of its own and has a limit. Its result goes to
 ``<out>/<part>.json`` when it ends; a part that is done is not run again. Ends with 1 where a part failed, ran out of
-time or missed a goal, and with 3 where there is no GPU.
+time or missed a goal, with 2 on a usage error, and with 3 where there is no GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parents[1]
 
 if TYPE_CHECKING:
-    from gpu.part import Part, Setup
+    from gpu.part import Part
 
 
 def main() -> int:
@@ -27,9 +27,15 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     from gpu.table import PARTS
 
+    from segzoo.errors import SegzooError
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options = read_options(parser, [part.name for part in PARTS])
-    return run(parser, options, [part for part in PARTS if part.name in options.parts])
+    try:
+        return run(options, [part for part in PARTS if part.name in options.parts])
+    except SegzooError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
 
 
 def read_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> argparse.Namespace:
@@ -57,8 +63,12 @@ def read_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> argpa
     return options
 
 
-def run(parser: argparse.ArgumentParser, options: argparse.Namespace, parts: Sequence[Part]) -> int:
-    """Run the parts that are not done, print the table, and return the exit code."""
+def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
+    """Run the parts that are not done, print the table, and return the exit code.
+
+    Raises:
+        SegzooError: If there is no GPU, or the folder of results holds others.
+    """
     from gpu.part import Setup
     from gpu.process import Stopped, stop_on_signals
     from gpu.running import Plan
@@ -66,24 +76,15 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, parts: Seq
 
     from segzoo.bench.probe import find_device
     from segzoo.environment import collect
-    from segzoo.errors import SegzooError
 
     camvid = None if options.camvid is None else options.camvid.resolve()
     setup, results = Setup(options.out, tiny=options.tiny, camvid=camvid), []
     if options.dry_run:
         print(listing(setup, parts, options.again))
         return 0
-    try:
-        find_device("cuda")
-    except SegzooError as error:
-        print(f"the plan needs a GPU: {error}", file=sys.stderr)
-        return error.exit_code
+    find_device("cuda")
     plan = Plan(setup, parts, options.again, options.minutes, collect())
-    if strangers := plan.strangers():
-        parser.error(
-            f"{setup.out} holds results of another GPU, torch or size: {', '.join(strangers)}; choose another --out, or "
-            f"--again {','.join(strangers)}"
-        )
+    plan.refuse_strangers()
     setup.out.mkdir(parents=True, exist_ok=True)
     with stop_on_signals():
         try:
@@ -95,3 +96,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace, parts: Seq
             return 128 + stop.signum
     print(summary(results))
     return int(not all(result.good for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -70,9 +71,9 @@ def loss_named(name: str, device: torch.device) -> WeightedSum:
     """Return a loss with its default settings; cross-entropy weighs its classes."""
     weights = [1.0 + number / CLASSES for number in range(CLASSES)]
     term = TypeAdapter[LossTerm](LossTerm).validate_python({"name": name})
-    return build_loss(
-        [term], ignore_index=IGNORED, class_weights=[weights if name == "cross_entropy" else None]
-    ).to(device)
+    return build_loss([term], ignore_index=IGNORED, class_weights=[weights if name == "cross_entropy" else None]).to(
+        device
+    )
 
 
 def predictor_of(model: str, device: torch.device) -> Predictor:
@@ -181,8 +182,8 @@ def cases(models: Sequence[str], size: int, batch: int, device: torch.device) ->
         predictor = predictor_of(model, device)
         for name in losses():
             loss = loss_named(name, device)
-            for phase, run in (("training", train), ("evaluation", score)):
-                yield Case(model, name, phase, wait_of(lambda run=run, loss=loss: run(predictor, loss, batches)))
+            yield Case(model, name, "training", wait_of(partial(train, predictor, loss, batches)))
+            yield Case(model, name, "evaluation", wait_of(partial(score, predictor, loss, batches)))
 
 
 def main() -> None:

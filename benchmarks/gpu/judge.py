@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gpu.part import Evidence, Figure
-
 from segzoo.bench.rows import Row
 from segzoo.bench.summary import summarise
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpu.part import Evidence, Figure, Part, Setup, Words
-
 from segzoo.environment import Environment
+from segzoo.errors import UsageFault
 from segzoo.files import write_atomic
 
 Status = Literal["done", "failed", "timeout", "skipped"]
@@ -72,15 +72,20 @@ def path_of(setup: Setup, part: Part) -> Path:
 
 
 def read(setup: Setup, part: Part) -> Result | None:
-    """Return the result of a part; None where there is none."""
+    """Return the result of a part; None where there is none.
+
+    Raises:
+        UsageFault: If the file is something else.
+    """
     path = path_of(setup, part)
     if not path.is_file():
         return None
-    found = json.loads(path.read_text())
-    for figure in found["figures"]:
-        del figure["met"]
-    figures = tuple(Figure(**figure) for figure in found["figures"])
-    return Result(**{**found, "figures": figures, "commands": tuple(map(tuple, found["commands"]))})
+    try:
+        found = json.loads(path.read_text())
+        figures = [Figure(**{key: figure[key] for key in Figure._fields}) for figure in found["figures"]]
+        return Result(**{**found, "figures": figures, "commands": tuple(map(tuple, found["commands"]))})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageFault(f"{path} is no result of this plan: {error!r}; choose another --out") from error
 
 
 def collect(setup: Setup, part: Part) -> tuple[Sequence[Figure], dict[str, Any]]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from gpu.part import Part, Setup
 from gpu.process import Stopped, last_words, run
 from gpu.result import Result, Status, clear, collect, key_of, path_of, read
-
 from segzoo.environment import Environment
+from segzoo.errors import UsageFault
 
 SHOWN = 15
 """Lines of a log that are shown where a part fails."""
@@ -38,11 +38,20 @@ class Plan:
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + 60 * self.minutes
 
-    def strangers(self) -> list[str]:
-        """Return the parts with a result that cannot be continued here: another GPU, torch or size."""
+    def refuse_strangers(self) -> None:
+        """Refuse a folder with results that cannot be continued here.
+
+        Raises:
+            UsageFault: If a part has a result of another GPU, torch or size.
+        """
         key = key_of(self.environment, tiny=self.setup.tiny)
         known = {part.name: read(self.setup, part) for part in self.parts if part.name not in self.again}
-        return [name for name, result in known.items() if result is not None and result.key() != key]
+        others = [name for name, result in known.items() if result is not None and result.key() != key]
+        if others:
+            raise UsageFault(
+                f"{self.setup.out} holds results of another GPU, torch or size: {', '.join(others)}; "
+                f"choose another --out, or --again {','.join(others)}"
+            )
 
     def run(self) -> Iterator[Result]:
         """Run what is not done, and yield the result of each part once it is written.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from gpu import judge
 from gpu.part import ROOT, Part, Setup, Words
-
 from segzoo.bench.selection import choose_models
 
 MODES = "eager,channels_last,bf16,compile,graph,best"
@@ -62,7 +61,7 @@ def throughput(setup: Setup, part: str) -> list[Words]:
     """Compare the training loop with the bare step and with a plain loop."""
     shrunk = (
         *("--model", "fast_scnn", "--size", "64", "--batch", "4", "--no-compile", "--workers", "1", "--rounds", "1"),
-        *("--steps", "4", "--images", "16", "--epochs", "1", "--warm-up", "1"),
+        *("--steps", "4", "--epoch-steps", "4", "--epochs", "1", "--warm-up", "1"),
     )
     words = shrunk if setup.tiny else ("--rounds", "2")
     return [script("throughput.py", "--device", "cuda", *words, "--out", str(setup.found(part)))]
