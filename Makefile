@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: demo test test-slow check bench figures generate clean
+.PHONY: demo test test-slow check bench gpu figures generate clean
 
 # One environment serves every target: the whole tested set of packages, pinned.
 $(STAMP): pyproject.toml constraints.txt
@@ -31,6 +31,10 @@ check: $(STAMP)
 # What every model of the zoo costs on this processor, in about ten minutes.
 bench: $(STAMP)
 	$(BIN)/segzoo bench --device cpu --quick
+
+# All that needs a GPU, within 25 minutes; the same command continues. PLAN='--minutes 9 --camvid FOLDER' adds options.
+gpu: $(STAMP)
+	$(BIN)/python benchmarks/gpu_plan.py $(PLAN)
 
 # The figures that README and docs quote, but for those that take longer or need a GPU.
 figures: $(STAMP)

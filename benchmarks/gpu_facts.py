@@ -56,11 +56,11 @@ def driver_facts() -> list[dict[str, str]] | None:
 
     Each query is a call of its own: a driver that does not know one would answer none of them.
     """
-    columns = {name: values for name in QUERIES if (values := query(name)) is not None}
-    if not columns:
+    names = query(QUERIES[0])
+    if names is None:
         return None
-    count = max(map(len, columns.values()))
-    return [{name: values[gpu] for name, values in columns.items() if gpu < len(values)} for gpu in range(count)]
+    columns = {name: values for name in QUERIES if (values := query(name)) is not None and len(values) == len(names)}
+    return [{name: values[gpu] for name, values in columns.items()} for gpu in range(len(names))]
 
 
 def query(name: str) -> list[str] | None:

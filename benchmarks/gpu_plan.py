@@ -27,14 +27,14 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     from gpu.table import PARTS
 
-    from segzoo.errors import SegzooError
+    from segzoo.errors import DeviceError, SegzooError
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options = read_options(parser, [part.name for part in PARTS])
     try:
         return run(options, [part for part in PARTS if part.name in options.parts])
     except SegzooError as error:
-        print(error, file=sys.stderr)
+        print(f"{'the plan needs a GPU: ' * isinstance(error, DeviceError)}{error}", file=sys.stderr)
         return error.exit_code
 
 
@@ -53,6 +53,8 @@ def read_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> argpa
         if unknown := sorted(set(chosen) - set(names)):
             parser.error(f"--{option} must be among {', '.join(names)}, got {', '.join(map(repr, unknown))}")
         setattr(options, option, chosen)
+    if not options.parts:
+        parser.error("--parts names no part")
     if ignored := sorted(set(options.again) - set(options.parts)):
         parser.error(f"--again {','.join(ignored)} does nothing: --parts leaves it out")
     if not options.minutes > 0:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -141,13 +141,14 @@ def train(predictor: Predictor, loss: WeightedSum, batches: Sequence[Batch]) -> 
 def score(predictor: Predictor, loss: WeightedSum, batches: Sequence[Batch]) -> None:
     """Score batches as an epoch does; the result at the end of a split has to be read, and is not watched."""
 
-    def supply() -> Iterator[EvalBatch]:
+    def supply() -> Generator[EvalBatch]:
         yield as_scorable(batches[0])
         with watched():
             for number in range(STEPS):
                 yield as_scorable(batches[number % len(batches)])
 
-    evaluate(predictor, supply(), num_classes=CLASSES, ignore_index=IGNORED, loss=loss, device=predictor.device)
+    with closing(supply()) as scorable:
+        evaluate(predictor, scorable, num_classes=CLASSES, ignore_index=IGNORED, loss=loss, device=predictor.device)
 
 
 def as_scorable(batch: Batch) -> EvalBatch:
@@ -170,8 +171,6 @@ def wait_of(run: Callable[[], None]) -> str | None:
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
         last = (own or frames)[-1]
         return f"{Path(last.filename).name}:{last.lineno}: {last.line}"
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     return None
 
 

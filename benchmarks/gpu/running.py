@@ -113,6 +113,8 @@ class Plan:
             figures, found = collect(self.setup, part)
         except Exception as error:  # figures of one part must not cost those of the others
             return replace(result, status="failed", reason=f"no figures: {type(error).__name__}: {error}")
+        if status == "done":
+            self.setup.found(part.name).unlink(missing_ok=True)  # the result holds it
         return replace(result, figures=figures, found=found)
 
     def _result(self, part: Part, status: Status, reason: str | None, seconds: float) -> Result:

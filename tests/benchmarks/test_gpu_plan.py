@@ -1,50 +1,41 @@
-"""The script that measures on a GPU refuses what it cannot do, and reckons with rows as they are written."""
+"""The command refuses what it cannot do, and lists its plan without torch."""
 
 from __future__ import annotations
 
-import runpy
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from gpu.table import PARTS
 
-from segzoo.bench.rows import Row, Settings
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_sweep.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_plan.py"
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def measured() -> Callable[..., Row]:
-    """Return a function that makes a row of one image."""
-
-    def make(model: str, mode: str, milliseconds: float) -> Row:
-        fields = {"input": (3, 8, 8), "device": "cuda", "kind": "graph" if mode == "graph" else "latency"}
-        known = {"batch_size": 1, "effective_batch": 1, "status": "ok", "repeat": 0, "settings": Settings()}
-        moment = {"environment": {}, "environment_key": "a", "started": "2026-01-01T00:00:00+00:00"}
-        return Row.model_validate(
-            {"model": model, "mode": mode, "latency_ms": milliseconds, **fields, **known, **moment}
-        )
-
-    return make
+    command = [sys.executable, str(SCRIPT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--parts", "best,zo"), "--parts must be among zoo, best, agreement, got 'zo'"),
-        (("--out", "not/there"), "--out must be a folder, got 'not/there'"),
+        (("--parts", "latency,zo"), "--parts must be among environment, fast_scnn, "),
+        (("--parts", "latency,zo"), ", got 'zo'"),
+        (("--again", "zo"), "--again must be among environment, "),
+        (("--parts", "latency", "--again", "tests"), "--again tests does nothing: --parts leaves it out"),
+        (("--parts", ","), "--parts names no part"),
+        (("--minutes", "0"), "--minutes must be above 0, got 0"),
+        (("--minutes", "nan"), "--minutes must be above 0, got nan"),
+        (("--tiny",), "--tiny needs --out"),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str) -> None:
-    """A wrong option is told with its value."""
+    """A wrong option is reported with its value."""
     done = run(*words)
     assert done.returncode == 2
     assert message in done.stderr
@@ -52,34 +43,36 @@ def test_mistakes(words: tuple[str, ...], message: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_it_ends_with_3(tmp_path: Path) -> None:
-    """Nothing is measured or written, and what is there is told."""
-    done = run("--out", str(tmp_path))
+    """Nothing is measured or written, and what is there is reported."""
+    done = run("--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (3, "")
-    assert "the device 'cuda' is not here; there is " in done.stderr
-    assert not list(tmp_path.iterdir())
+    assert "the plan needs a GPU: the device 'cuda' is not here; there is " in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_gain_needs_both_modes(measured: Callable[..., Row]) -> None:
-    """The gain is eager over best of one image; a model that failed in either has none."""
-    script = runpy.run_path(str(SCRIPT))
-    rows = [measured("x/a", "eager", 4.0), measured("x/a", "graph", 2.0), measured("x/a", "best", 1.0)]
-    rows.append(measured("x/b", "eager", 1.0))
-    assert script["gains"](rows) == {"x/a": 4.0}
-    assert script["latencies"](rows) == {"x/a": {"eager": 4.0, "graph": 2.0, "best": 1.0}, "x/b": {"eager": 1.0}}
+def test_the_dry_run_needs_no_torch(tmp_path: Path) -> None:
+    """All parts are listed in their order, with torch broken, and nothing is written."""
+    (tmp_path / "torch.py").write_text("raise RuntimeError('torch was imported')\n")
+    done = run("--dry-run", "--out", str(tmp_path / "out"), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    named = [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "][:-1]
+    assert named == [part.name for part in PARTS]
+    assert "--camvid FOLDER names the folder of CamVid" in done.stdout
+    assert not (tmp_path / "out").exists()
 
 
-def test_clocks_agree_within_two_per_cent() -> None:
-    """The tolerance is a share of the other clock's time."""
-    agree = runpy.run_path(str(SCRIPT))["agree"]
-    assert [agree(one, 100.0) for one in (97.9, 98.1, 101.9, 102.1)] == [False, True, True, False]
+def test_the_dry_run_shows_what_is_done(tmp_path: Path) -> None:
+    """A part with a result has its status; chosen parts alone are listed."""
+    result = {"part": "latency", "status": "failed", "figures": [], "commands": []}
+    (tmp_path / "latency.json").write_text(json.dumps(result))
+    done = run("--dry-run", "--parts", "latency,agreement", "--out", str(tmp_path))
+    states = [line.split()[-1] for line in done.stdout.splitlines() if line[0] != " "][:-1]
+    assert states == ["failed", "do"]
 
 
-@pytest.mark.gpu
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_the_clocks_of_a_gpu_are_held_against_each_other(tmp_path: Path) -> None:
-    """All four models have figures of both clocks, and the exit code says whether they agree."""
-    done = run("--parts", "agreement", "--out", str(tmp_path))
-    assert done.returncode in (0, 1), done.stderr
-    assert len(done.stdout.splitlines()) == 8
-    assert (tmp_path / "gpu_agreement.json").is_file()
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    """The file that is no result is named."""
+    (tmp_path / "latency.json").write_text("{}")
+    done = run("--dry-run", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "latency.json is no result of this plan" in done.stderr
