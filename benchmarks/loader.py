@@ -180,19 +180,20 @@ def quotient(found: dict[str, dict[str, float]], side: str, key: str) -> float:
     return found[side][key] / found["plain"][key]
 
 
-def draw_data(folder: Path, *, images: int = IMAGES, copies: int = 1) -> None:
-    """Write scenes in the layout of CamVid, each under several names."""
+def draw_data(folder: Path, *, images: int = IMAGES, split: str = "train") -> None:
+    """Write a split in the layout of CamVid; more images than ``IMAGES`` repeat them under other names."""
+    drawn = min(images, IMAGES)
     for kind in ("images", "masks"):
-        (folder / "train" / kind).mkdir(parents=True)
-    for number in range(images):
+        (folder / split / kind).mkdir(parents=True)
+    for number in range(drawn):
         image, mask = draw_scene(number, size=(HEIGHT, WIDTH), num_classes=CLASSES, ignore_index=VOID)
         soft = cv2.GaussianBlur(image, (3, 3), 0)
-        cv2.imwrite(str(folder / f"train/images/{number:04d}.jpg"), cv2.cvtColor(soft, cv2.COLOR_RGB2BGR))
-        cv2.imwrite(str(folder / f"train/masks/{number:04d}.png"), mask)
-        for copy in range(1, copies):
-            for kind, ending in (("images", "jpg"), ("masks", "png")):
-                path = folder / "train" / kind
-                shutil.copyfile(path / f"{number:04d}.{ending}", path / f"{number:04d}-{copy}.{ending}")
+        cv2.imwrite(str(folder / f"{split}/images/{number:05d}.jpg"), cv2.cvtColor(soft, cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(folder / f"{split}/masks/{number:05d}.png"), mask)
+    for number in range(drawn, images):
+        for kind, ending in (("images", "jpg"), ("masks", "png")):
+            path = folder / split / kind
+            shutil.copyfile(path / f"{number % drawn:05d}.{ending}", path / f"{number:05d}.{ending}")
 
 
 def run(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:

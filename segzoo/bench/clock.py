@@ -92,20 +92,6 @@ class CudaClock(WallClock):
         self._synchronise()
         return [before.elapsed_time(after) / 1e3 for before, after in itertools.pairwise(events)]
 
-    def cold_series(self, run: Run, count: int, flush: Run) -> list[float]:
-        """Return the seconds of each of ``count`` calls, ``flush`` emptying the caches untimed before each."""
-        stream = torch.cuda.current_stream(self._device)
-        events = []
-        for _ in range(count):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-            flush()
-            start.record(stream)
-            run()
-            end.record(stream)
-            events.append((start, end))
-        self._synchronise()
-        return [start.elapsed_time(end) / 1e3 for start, end in events]
-
 
 def _nothing() -> None:
     pass

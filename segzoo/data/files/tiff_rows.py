@@ -19,6 +19,9 @@ from segzoo.data.source import Pixels
 if TYPE_CHECKING:
     from tifffile import TiffFile
 
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 
 WHOLE = "without --window it is read whole, up to the limit on pixels"

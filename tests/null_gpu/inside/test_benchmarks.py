@@ -1,16 +1,15 @@
-"""The proof that nothing waits would notice what does."""
+"""The proof that nothing waits for the device would notice what does."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
-from no_sync import check_all, faults, no_waiting
+import no_sync
 
 DEVICE = torch.device("cuda", 0)
 
@@ -20,19 +19,15 @@ def test_what_waits_is_found() -> None:
     tensor = torch.zeros(1, device=DEVICE)
 
     def wait() -> None:
-        with no_waiting(DEVICE):
+        with no_sync.watched():
             tensor.item()
 
-    tensor.item()
-    with pytest.raises(RuntimeError, match="synchronizing"):
-        wait()
-    found = faults([("waits", wait), ("does not", lambda: tensor.item() and None)])
-    assert found["does not"] is None
-    assert found["waits"] is not None
+    assert no_sync.wait_of(tensor.item) is None
+    assert no_sync.wait_of(wait) is not None
 
 
 def test_nothing_waits() -> None:
-    """A model's step, its evaluation and every loss pass."""
-    found = check_all(DEVICE, ["fast_scnn"])
-    assert len(found) == 10
-    assert not any(found.values()), found
+    """A model trains and is evaluated with every loss."""
+    found = list(no_sync.cases(["fast_scnn"], 64, 2, DEVICE))
+    assert len(found) == 2 * len(no_sync.losses())
+    assert [case for case in found if case.wait is not None] == []
