@@ -129,6 +129,21 @@ def test_light_commands_load_nothing_heavy(code: str) -> None:
     assert done.stderr.splitlines()[-1] == "[]", done.stderr
 
 
+FILES_IN_A_FOLDER, LINES_OF_A_FILE, LINES_OF_A_TEST = 26, 330, 450
+
+
+def test_rooms_are_small() -> None:
+    """No folder has more files at its own level than can be looked over, and no file more lines than one reads."""
+    for folder in {Path(module).parent for module in MODULES}:
+        count = len(list((ROOT / folder).glob("*.py")))
+        assert count <= FILES_IN_A_FOLDER, f"{folder} has {count} files"
+    tests = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
+    for limit, paths in ((LINES_OF_A_FILE, MODULES), (LINES_OF_A_TEST, tests)):
+        for path in paths:
+            lines = len((ROOT / path).read_text().splitlines())
+            assert lines <= limit, f"{path} has {lines} lines, more than {limit}"
+
+
 def test_no_circle() -> None:
     """No file imports, over whatever other files, one that imports it; imports inside functions count."""
     graph = {module: {found for name in imports(module) if (found := file_of(name))} - {module} for module in MODULES}

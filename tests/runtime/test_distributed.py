@@ -21,8 +21,7 @@ from segzoo.data.loading.plan import Plan
 from segzoo.errors import RecipeError
 from segzoo.recipe import load_recipe
 from segzoo.runs.checkpoint import BEST, LAST, read_checkpoint
-from segzoo.runtime import distributed
-from segzoo.runtime.distributed import ALONE, PATIENCE, ProcessLost, World, join_group
+from segzoo.runtime.distributed import ALONE, ProcessLost, World
 from segzoo.runtime.launch import Launch
 from segzoo.training.finetune import finetune
 from segzoo.training.trials.verify import UNTIMED
@@ -435,22 +434,3 @@ def test_only_broken_connections_are_a_lost_process() -> None:
     assert isinstance(lost, ProcessLost)
     assert "Connection closed by peer). The last good" in str(lost)
     assert world.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
-
-
-@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda:0", "nccl")])
-def test_every_group_has_the_same_patience(monkeypatch: pytest.MonkeyPatch, device: str, backend: str) -> None:
-    """The first process audits and draws alone, for longer than the ten minutes that nccl would wait."""
-    groups: list[dict[str, Any]] = []
-
-    def begin(backend: str, **settings: Any) -> None:
-        groups.append({"backend": backend, **settings})
-
-    monkeypatch.setattr(distributed, "rendezvous", lambda *_: iter([(object(),)]))
-    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
-    monkeypatch.setattr(distributed.dist, "init_process_group", begin)
-    monkeypatch.setattr(distributed.dist, "new_group", lambda **settings: begin(**settings))
-    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
-    with join_group(Launch(0, 2, 0, 2), torch.device(device)) as world:
-        assert world.size == 2
-
-    assert [(group["backend"], group["timeout"]) for group in groups] == [(backend, PATIENCE), ("gloo", PATIENCE)]

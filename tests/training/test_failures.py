@@ -116,6 +116,26 @@ def test_bad_weights_are_not_saved_by_a_signal_either(
     assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["state"]["step"] == 2
 
 
+@pytest.mark.parametrize("reason", ["checkpoint", "signal"])
+def test_bad_weights_are_not_saved_in_the_middle_of_an_epoch(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """A checkpoint that is due, and one that a signal asks for, are refused as one at the end of an epoch is."""
+    train_step: Any = Trainer._train_step
+
+    def poisoned(self: Trainer, batch: Any) -> None:
+        train_step(self, batch)
+        poison(self, 3)
+        if self.state.step == 3 and reason == "signal":
+            self.stop.signum = signal.SIGTERM
+
+    monkeypatch.setattr(Trainer, "_train_step", poisoned)
+    every = ("train.checkpoint_every_steps=3",) if reason == "checkpoint" else ()
+    with pytest.raises(TrainingError, match="the weights are not finite any more at step 3"):
+        finetune(small(*every), out=tmp_path / "run", device="cpu")
+    assert read_checkpoint(tmp_path / "run/checkpoints/last.pt")["state"]["step"] == 2
+
+
 @pytest.mark.parametrize(
     "error",
     [
