@@ -73,6 +73,7 @@ def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
     """
     from gpu.part import Setup
     from gpu.process import Stopped, stop_on_signals
+    from gpu.result import read
     from gpu.running import Plan
     from gpu.summary import listing, summary
 
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
     from segzoo.environment import collect
 
     camvid = None if options.camvid is None else options.camvid.resolve()
-    setup, results = Setup(options.out, tiny=options.tiny, camvid=camvid), []
+    setup, stopped = Setup(options.out, tiny=options.tiny, camvid=camvid), None
     if options.dry_run:
         print(listing(setup, parts, options.again))
         return 0
@@ -90,13 +91,15 @@ def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
     setup.out.mkdir(parents=True, exist_ok=True)
     with stop_on_signals():
         try:
-            for result in plan.run():
-                results.append(result)
+            for _ in plan.run():
+                pass
         except Stopped as stop:
-            print(summary(results))
-            print(f"{stop}; the same command continues", file=sys.stderr)
-            return 128 + stop.signum
+            stopped = stop
+    results = [result for part in parts if (result := read(setup, part)) is not None]
     print(summary(results))
+    if stopped is not None:
+        print(f"{stopped}; the same command continues", file=sys.stderr)
+        return 128 + stopped.signum
     return int(not all(result.good for result in results))
 
 

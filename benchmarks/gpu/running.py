@@ -78,6 +78,8 @@ class Plan:
             reason = f"{max(left, 0) / 60:.1f} minutes are left; it needs {part.least:g} or more"
         if reason is not None:
             say(f"{title}: skipped: {reason}")
+            if before is not None and before.status != "skipped":
+                return before  # it holds what an earlier call found
             return self._keep(part, self._result(part, "skipped", reason, spent))
         own = 60 * part.minutes - (spent if part.ends_at_limit else 0.0)
         limit = min(max(own, 0.0), left)

@@ -114,6 +114,14 @@ def test_a_part_without_time_is_skipped(setup: Setup) -> None:
     assert go(setup, part)[0].status == "done"
 
 
+def test_a_part_without_time_keeps_what_it_found(setup: Setup) -> None:
+    """A result of an earlier call outlives a call that has no time for its part."""
+    part = part_of(setup, "1/0", least=2.0)
+    (failed,) = go(setup, part)
+    (kept,) = go(setup, part, minutes=1.0)
+    assert (kept.status, kept.reason, [*kept.figures]) == ("failed", failed.reason, [Figure("runs", 1)])
+
+
 def test_figures_that_cannot_be_made_fail_the_part_alone(setup: Setup) -> None:
     """An error of one part's figures is its reason, and the plan goes on."""
 
