@@ -10,6 +10,7 @@ time or missed a goal, with 2 on a usage error, and with 3 where there is no GPU
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,14 @@ def main() -> int:
     """Run the plan, or list it; return the exit code."""
     # A checkout that is not installed has to find its own package.
     sys.path.insert(0, str(ROOT))
+    from gpu.process import environment
     from gpu.table import PARTS
 
     from segzoo.errors import DeviceError, SegzooError
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options = read_options(parser, [part.name for part in PARTS])
+    os.environ.update(environment())
     try:
         return run(options, [part for part in PARTS if part.name in options.parts])
     except SegzooError as error:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from gpu.part import Part, Setup
+from gpu.part import Part, Setup, shown
 from gpu.process import Stopped, last_words, run
 from gpu.result import Result, Status, clear, collect, key_of, path_of, read
 from segzoo.environment import Environment
@@ -105,7 +105,7 @@ class Plan:
                 return ("done" if done else "timeout"), f"stopped after {limit / 60:.1f} minutes"
             if code != 0:
                 say(*last_words(log, SHOWN))
-                return "failed", f"exit code {code}: {' '.join(last_words(log))}; see {log}"
+                return "failed", f"exit code {code}: {' '.join(last_words(log))}; see {log.relative_to(self.setup.out)}"
         return "done", None
 
     def _judged(self, part: Part, status: Status, reason: str | None, seconds: float) -> Result:
@@ -125,7 +125,7 @@ class Plan:
             status=status,
             reason=reason,
             seconds=round(seconds, 1),
-            commands=() if status == "skipped" else part.commands(self.setup, part.name),
+            commands=() if status == "skipped" else [*map(shown, part.commands(self.setup, part.name))],
             tiny=self.setup.tiny,
             environment=self.environment,
         )

@@ -64,7 +64,7 @@ def test_a_failure_is_kept_and_tried_again(setup: Setup, capsys: pytest.CaptureF
     bad, good = part_of(setup, "print('why'); raise SystemExit(3)", name="bad"), part_of(setup, name="good")
     results = go(setup, bad, good)
     assert [result.status for result in results] == ["failed", "done"]
-    assert results[0].reason == f"exit code 3: why; see {setup.log('bad')}"
+    assert results[0].reason == "exit code 3: why; see logs/bad.log"
     assert "why" in capsys.readouterr().err.splitlines()
     go(setup, bad, good)
     assert (runs(setup, "bad"), runs(setup, "good")) == (2, 1)
