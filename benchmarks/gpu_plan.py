@@ -10,6 +10,7 @@ time or missed a goal, with 2 on a usage error, and with 3 where there is no GPU
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,14 @@ def main() -> int:
     """Run the plan, or list it; return the exit code."""
     # A checkout that is not installed has to find its own package.
     sys.path.insert(0, str(ROOT))
+    from gpu.process import environment
     from gpu.table import PARTS
 
     from segzoo.errors import DeviceError, SegzooError
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options = read_options(parser, [part.name for part in PARTS])
+    os.environ.update(environment())
     try:
         return run(options, [part for part in PARTS if part.name in options.parts])
     except SegzooError as error:
@@ -73,6 +76,7 @@ def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
     """
     from gpu.part import Setup
     from gpu.process import Stopped, stop_on_signals
+    from gpu.result import read
     from gpu.running import Plan
     from gpu.summary import listing, summary
 
@@ -80,7 +84,7 @@ def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
     from segzoo.environment import collect
 
     camvid = None if options.camvid is None else options.camvid.resolve()
-    setup, results = Setup(options.out, tiny=options.tiny, camvid=camvid), []
+    setup, stopped = Setup(options.out, tiny=options.tiny, camvid=camvid), None
     if options.dry_run:
         print(listing(setup, parts, options.again))
         return 0
@@ -90,13 +94,15 @@ def run(options: argparse.Namespace, parts: Sequence[Part]) -> int:
     setup.out.mkdir(parents=True, exist_ok=True)
     with stop_on_signals():
         try:
-            for result in plan.run():
-                results.append(result)
+            for _ in plan.run():
+                pass
         except Stopped as stop:
-            print(summary(results))
-            print(f"{stop}; the same command continues", file=sys.stderr)
-            return 128 + stop.signum
+            stopped = stop
+    results = [result for part in parts if (result := read(setup, part)) is not None]
     print(summary(results))
+    if stopped is not None:
+        print(f"{stopped}; the same command continues", file=sys.stderr)
+        return 128 + stopped.signum
     return int(not all(result.good for result in results))
 
 

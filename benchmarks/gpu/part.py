@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +102,11 @@ class Evidence:
         """The lines of ``metrics.jsonl`` in the part's run directory."""
         path = self.setup.run(self.part) / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def shown(words: Sequence[str]) -> Words:
+    """Return a command as it is typed in the repository's root, without the folders of this machine."""
+    return tuple("python" if word == sys.executable else word.removeprefix(f"{ROOT}{os.sep}") for word in words)
 
 
 def nothing(_: Setup) -> None:

@@ -67,7 +67,6 @@ def run(words: Sequence[str], log: Path, *, seconds: float, grace: float = GRACE
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            env=environment(),
             process_group=0,  # so that what it starts can be ended with it
             preexec_fn=_end_with_parent,
         )
@@ -93,9 +92,9 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of commands: this one's, with the checkout first on Python's path."""
+    """Return the variables by which processes find the checkout first, whatever folder they start in."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONUNBUFFERED": "1"}
+    return {"PYTHONPATH": path, "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def last_words(log: Path, count: int = 1) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from gpu.part import Part, Setup
+from gpu.part import Part, Setup, shown
 from gpu.process import Stopped, last_words, run
 from gpu.result import Result, Status, clear, collect, key_of, path_of, read
 from segzoo.environment import Environment
@@ -78,6 +78,8 @@ class Plan:
             reason = f"{max(left, 0) / 60:.1f} minutes are left; it needs {part.least:g} or more"
         if reason is not None:
             say(f"{title}: skipped: {reason}")
+            if before is not None and before.status != "skipped":
+                return before  # it holds what an earlier call found
             return self._keep(part, self._result(part, "skipped", reason, spent))
         own = 60 * part.minutes - (spent if part.ends_at_limit else 0.0)
         limit = min(max(own, 0.0), left)
@@ -103,7 +105,7 @@ class Plan:
                 return ("done" if done else "timeout"), f"stopped after {limit / 60:.1f} minutes"
             if code != 0:
                 say(*last_words(log, SHOWN))
-                return "failed", f"exit code {code}: {' '.join(last_words(log))}; see {log}"
+                return "failed", f"exit code {code}: {' '.join(last_words(log))}; see {log.relative_to(self.setup.out)}"
         return "done", None
 
     def _judged(self, part: Part, status: Status, reason: str | None, seconds: float) -> Result:
@@ -123,7 +125,7 @@ class Plan:
             status=status,
             reason=reason,
             seconds=round(seconds, 1),
-            commands=() if status == "skipped" else part.commands(self.setup, part.name),
+            commands=() if status == "skipped" else [*map(shown, part.commands(self.setup, part.name))],
             tiny=self.setup.tiny,
             environment=self.environment,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 
-from gpu.part import Figure, Part, Setup
+from gpu.part import Figure, Part, Setup, shown
 from gpu.result import Result, read
 
 VERDICTS = {None: "", True: "met", False: "MISSED"}
@@ -34,7 +34,7 @@ def listing(setup: Setup, parts: Sequence[Part], again: Collection[str]) -> str:
         if reason is not None:
             lines.append(f"    skipped: {reason}")
             continue
-        lines += [f"    {shlex.join(words)}" for words in part.commands(setup, part.name)]
+        lines += [f"    {shlex.join(shown(words))}" for words in part.commands(setup, part.name)]
     return "\n".join([*lines, f"{len(parts)} parts, at most {sum(part.minutes for part in parts):g} minutes"])
 
 

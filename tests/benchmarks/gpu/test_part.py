@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
-from gpu.part import Evidence, Figure, Setup
+from gpu.part import ROOT, Evidence, Figure, Setup, shown
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,9 @@ def test_files_are_read_by_the_name_of_the_part(tmp_path: Path) -> None:
     assert Evidence(setup, "a").found == {"x": 1}
     assert [row["epoch"] for row in Evidence(setup, "a").epochs] == [1, 2]
     assert Evidence(setup, "b").found == {}
+
+
+def test_commands_are_shown_without_folders_of_the_machine(tmp_path: Path) -> None:
+    """The interpreter and the root are left out; folders elsewhere stay, as they were asked for."""
+    words = (sys.executable, str(ROOT / "benchmarks" / "x.py"), "--out", str(tmp_path))
+    assert shown(words) == ("python", "benchmarks/x.py", "--out", str(tmp_path))

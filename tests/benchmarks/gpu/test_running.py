@@ -64,7 +64,7 @@ def test_a_failure_is_kept_and_tried_again(setup: Setup, capsys: pytest.CaptureF
     bad, good = part_of(setup, "print('why'); raise SystemExit(3)", name="bad"), part_of(setup, name="good")
     results = go(setup, bad, good)
     assert [result.status for result in results] == ["failed", "done"]
-    assert results[0].reason == f"exit code 3: why; see {setup.log('bad')}"
+    assert results[0].reason == "exit code 3: why; see logs/bad.log"
     assert "why" in capsys.readouterr().err.splitlines()
     go(setup, bad, good)
     assert (runs(setup, "bad"), runs(setup, "good")) == (2, 1)
@@ -112,6 +112,14 @@ def test_a_part_without_time_is_skipped(setup: Setup) -> None:
     (result,) = go(setup, part, minutes=1.0)
     assert (result.status, result.reason) == ("skipped", "1.0 minutes are left; it needs 2 or more")
     assert go(setup, part)[0].status == "done"
+
+
+def test_a_part_without_time_keeps_what_it_found(setup: Setup) -> None:
+    """A result of an earlier call outlives a call that has no time for its part."""
+    part = part_of(setup, "1/0", least=2.0)
+    (failed,) = go(setup, part)
+    (kept,) = go(setup, part, minutes=1.0)
+    assert (kept.status, kept.reason, [*kept.figures]) == ("failed", failed.reason, [Figure("runs", 1)])
 
 
 def test_figures_that_cannot_be_made_fail_the_part_alone(setup: Setup) -> None:
