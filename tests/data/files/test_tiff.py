@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import struct
+import subprocess
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -263,3 +265,9 @@ def test_is_tiff(tmp_path: Path) -> None:
         assert is_tiff(write(tmp_path / "a.png", noise(2), **options))
     Image.new("L", (4, 4)).save(tmp_path / "b.png")
     assert not is_tiff(tmp_path / "b.png")
+
+
+def test_other_images_need_no_tifffile() -> None:
+    """Training on data of other formats runs where tifffile cannot be imported."""
+    code = "import sys; sys.modules['tifffile'] = None; import segzoo.training.session, segzoo.inference.predict"
+    subprocess.run([sys.executable, "-c", code], check=True)
