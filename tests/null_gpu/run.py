@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -38,6 +38,13 @@ WANTED = re.compile(r"\b((?:__)?cuda[A-Z]\w*|cublas[A-Z]\w*|cu(?!File)[A-Z]\w*)"
 """Names of the runtime, of cuBLAS and of the driver."""
 
 
+MOST_DEVICES = 16
+"""``kMostDevices`` of the sources."""
+
+SETTINGS = {"NULL_GPU_COUNT": range(MOST_DEVICES + 1), "NULL_GPU_MEMORY": range(1, 1 << 63)}
+"""The variables that the library reads, with the values that each may have."""
+
+
 class UnavailableError(Exception):
     """The stand-in cannot be built here."""
 
@@ -47,12 +54,29 @@ def main() -> None:
     command = sys.argv[1:]
     if not command:
         sys.exit(f"usage: python {sys.argv[0]} COMMAND...")
+    if shutil.which(command[0]) is None:
+        sys.exit(f"no command {command[0]!r}; give a program of PATH, or the path of an executable file")
     try:
+        check_settings(os.environ)
         folder = build()
+    except ValueError as error:
+        sys.exit(str(error))
     except UnavailableError as error:
         print(f"no null GPU: {error}", file=sys.stderr)
         sys.exit(UNAVAILABLE)
     os.execvpe(command[0], command, environment(folder))
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Check the variables that the library reads: it would take 8 of ``8GiB`` as bytes.
+
+    Raises:
+        ValueError: If one is not a whole number, or out of range.
+    """
+    for name, allowed in SETTINGS.items():
+        value = settings.get(name)
+        if value is not None and not (re.fullmatch("[0-9]+", value) and int(value) in allowed):
+            raise ValueError(f"{name} must be a whole number from {allowed[0]} to {allowed[-1]}, got {value!r}")
 
 
 def environment(folder: Path) -> dict[str, str]:
