@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -243,6 +243,35 @@ def test_validation_does_not_wait_for_a_batch(
         counts.append(null_gpu.spent(validate))
     assert counts[1].launches > counts[0].launches
     assert counts[1].waits == counts[0].waits
+
+
+@pytest.mark.parametrize("changes", [changes for changes, _, _ in VALIDATIONS.values()], ids=VALIDATIONS)
+def test_validation_waits_after_its_last_batch_only(
+    small: Callable[..., Recipe], training: Callable[[Recipe, str], Any], null_gpu: Any, changes: tuple[str, ...]
+) -> None:
+    """Scores and previews stay on the device until all batches are scored, also what has the same size in any split."""
+    parts = training(small(*changes, "eval.batch_size=2"), "cuda").parts
+    waits: list[dict[str, int]] = []
+
+    def watched(batches: Iterable[Any]) -> Iterator[Any]:
+        waits.clear()
+        for batch in batches:
+            waits.append(null_gpu.counts().waits)
+            yield batch
+            waits.append(null_gpu.counts().waits)
+
+    for _ in range(2):  # the first one prepares what later ones reuse
+        score_split(
+            parts.scorer,
+            watched(Supply(parts, ALONE).evaluation()),
+            num_classes=len(parts.data.source.classes),
+            ignore_index=parts.data.source.ignore_index,
+            loss=parts.loss,
+            device=parts.device,
+            keep=PREVIEWS,
+        )
+    assert len(waits) >= 2 * 2
+    assert waits == [waits[0]] * len(waits)
 
 
 def test_out_of_memory_names_a_smaller_batch(tmp_path: Path, small: Callable[..., Recipe], null_gpu: Any) -> None:
