@@ -18,6 +18,7 @@ from segzoo.training.epoch import PREVIEWS
 from segzoo.training.finetune import finetune
 from segzoo.training.parts import Parts
 from segzoo.training.saving import Saving
+from segzoo.training.steps.graph_step import WARM_UP, GraphStep
 from segzoo.training.supply import Supply
 
 UNET = ("model.name=unet_resnet18", "optimizer.name=sgd")
@@ -121,6 +122,22 @@ def test_a_step_does_not_wait(
     spent = null_gpu.spent(trained.train)
     assert spent.waits == {}
     assert spent.launches > 0
+
+
+@pytest.mark.parametrize("changes", [(), (*EVERYTHING, "train.precision=fp16")], ids=["plain", "everything"])
+def test_a_replayed_step_does_not_wait(
+    small: Callable[..., Recipe], training: Callable[[Recipe, str], Any], null_gpu: Any, changes: tuple[str, ...]
+) -> None:
+    """Batches are copied to where the graph reads them, and nothing waits for that or for the graph."""
+    trained = training(small("train.cuda_graph=true", *changes), "cuda:1")
+    with torch.cuda.device("cuda:1"):  # as the training loop does
+        trained.step = GraphStep(trained.step)
+        for _ in range(WARM_UP + 1):
+            trained.train()
+        spent = null_gpu.spent(trained.train)
+    assert spent.waits == {}
+    assert spent.graph_launches == 1
+    assert spent.copies_to_device >= 2 * trained.parts.recipe.train.accumulate
 
 
 def test_every_term_is_a_loss() -> None:
