@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 # Not typing's: pydantic, which reads these classes in run records, takes that from Python 3.12 on.
-from packaging.requirements import Requirement
 from typing_extensions import TypedDict
 
 DISTRIBUTIONS = (
@@ -173,8 +172,10 @@ def unmet_requirement(text: str) -> str | None:
         text: A requirement as pip takes it, such as ``"acme-ops>=1.2"``.
 
     Raises:
-        packaging.requirements.InvalidRequirement: If it is none.
+        ValueError: If it is not a requirement.
     """
+    from packaging.requirements import Requirement  # `segzoo list` needs no parser
+
     requirement = Requirement(text)
     if requirement.marker is not None and not requirement.marker.evaluate():
         return None

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint
 
-from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
@@ -50,10 +49,9 @@ class PluginInfo(Frozen):
 def default_registry() -> Registry:
     """Return this process's registry: the built-ins and what installed distributions offer."""
     registry = Registry()
+    version = package_version(BUILTIN)
     for spec in BUILTIN_SPECS:
-        registry.add(
-            Entry(spec.name, BUILTIN, package_version(BUILTIN), f"segzoo.catalog:{spec.name}", _constant(spec))
-        )
+        registry.add(Entry(spec.name, BUILTIN, version, f"segzoo.catalog:{spec.name}", _constant(spec)))
     for entry in plugin_entries():
         if entry.id in registry:
             logger.warning("the entry point %s of %s is declared twice; the first is used", entry.name, entry.id)
@@ -181,7 +179,7 @@ def _load(point: EntryPoint, distribution: str, fault: str | None) -> ModelSpec:
 def _require(text: str, point: EntryPoint, distribution: str) -> None:
     try:
         reason = unmet_requirement(text)
-    except InvalidRequirement as error:
+    except ValueError as error:
         reason = f"requires: {text!r} is not a requirement: {str(error).splitlines()[0]}"
         raise _fault(point, distribution, reason) from error
     if reason is not None:

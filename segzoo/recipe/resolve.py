@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from packaging.requirements import InvalidRequirement
-
 from segzoo.environment import unmet_requirement
 from segzoo.errors import MissingDistribution, NotAvailable, RecipeError
 from segzoo.params import validate_params
@@ -72,7 +70,7 @@ def check_requirements(requirements: Iterable[str]) -> None:
     for text in requirements:
         try:
             reason = unmet_requirement(text)
-        except InvalidRequirement as error:
+        except ValueError as error:
             raise RecipeError(f"requires: {text!r} is not a requirement: {str(error).splitlines()[0]}") from None
         if reason is not None:
             raise MissingDistribution(reason)
