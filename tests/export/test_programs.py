@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 
 from segzoo.errors import EnvironmentFault, SegzooError, UnknownName
 from segzoo.export.programs import (
@@ -93,9 +94,9 @@ def test_models_that_are_no_program() -> None:
         export_program(Undecided(), in_channels=3, size=(16, 24))
 
 
-def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@inductor.patch({"cpp.cxx": ("no-such-compiler",)})
+def test_missing_compiler(tmp_path: Path) -> None:
     """Without a C++ compiler the way out is told, with exit code 3, and nothing is compiled."""
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with pytest.raises(EnvironmentFault, match=r"needs a C\+\+ compiler.*install g\+\+.*onnx and") as caught:
         require_compiler()
     assert caught.value.exit_code == 3
